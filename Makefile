@@ -1,0 +1,45 @@
+PYTHON ?= python3
+ARGS ?=
+IN := .venv/bin/
+PIP := $(IN)python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: help test demo lint types check bench-env clean
+
+help:  ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1 \t/p' $(MAKEFILE_LIST)
+
+test: .venv/installed  ## run the tests; ARGS="-m slow" for the slow ones
+	$(IN)python -m pytest $(ARGS)
+
+demo: .venv/installed  ## learn Sudoku from examples; ARGS go to the demo
+	$(IN)python -m benchmarks.paper.sudoku $(ARGS)
+
+lint: .venv/installed  ## check style and format
+	$(IN)ruff check
+	$(IN)ruff format --check
+
+types: .venv/installed  ## check types
+	$(IN)pyright
+
+check: lint types test  ## all of the above
+
+bench-env: .venv/installed  ## add the peers that benchmarks compare with
+	@echo "Installing the peers of the benchmarks ..."
+	@$(PIP) --no-build-isolation -e '.[bench]'
+	@$(PIP) --no-deps qpth  # it declares numpy<2, but runs on numpy 2
+
+# Made anew when the requirements change. Torch goes first, by itself, so that the pinned build is
+# the one that every later range finds installed.
+.venv/installed: pyproject.toml constraints.txt
+	@echo "Creating .venv with $$($(PYTHON) --version) ..."
+	@$(PYTHON) -m venv --clear .venv
+	@echo "Installing torch ..."
+	@$(PIP) torch
+	@echo "Installing qpcore and its tools ..."
+	@$(PIP) hatchling editables
+	@$(PIP) --no-build-isolation -e '.[dev]'
+	@touch $@
+
+clean:  ## remove the environment, caches and build products
+	rm -rf .venv dist .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""What qpcore claims about itself and its peers, measured."""

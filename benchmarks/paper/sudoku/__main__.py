@@ -1,0 +1,175 @@
+"""Learn 4x4 Sudoku from examples: ``python -m benchmarks.paper.sudoku --help``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numba
+import numpy as np
+import torch
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+import qpcore
+from benchmarks.paper.sudoku import plot
+from benchmarks.paper.sudoku.model import SudokuLayer
+from benchmarks.paper.sudoku.puzzles import Puzzles, completions, generate, load
+from benchmarks.paper.sudoku.train import BATCH, Epoch, train
+
+TRAINING, TEST = 9000, 1000
+PUZZLE_SEED = 0
+"""Of the generated puzzles; the seeds of the command line are those of the layer's first A."""
+
+RESULTS = Path(__file__).parents[2] / "results" / "sudoku"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train one layer per seed, show the epochs, write results.json and two figures."""
+    options = parse(arguments)
+    # Torch only adds and scales small tensors here. Its threads would gain nothing, and would wait
+    # for work by spinning on the cores that the threads of qpcore need.
+    torch.set_num_threads(1)
+    training, test = select(options)
+    console = Console()
+    console.print(
+        f"{len(training)} training and {len(test)} test puzzles "
+        f"({'generated' if options.data is None else 'the authors'}), batches of {BATCH}"
+    )
+    runs, layers = [], []
+    for seed in options.seeds:
+        layers.append(SudokuLayer(torch.Generator().manual_seed(seed)))
+        start = rules_of(layers[-1])
+        runs.append(learn(layers[-1], training, test, options.epochs, seed, console))
+        if seed == options.seeds[0]:
+            first = start, rules_of(layers[-1])
+    options.out.mkdir(parents=True, exist_ok=True)
+    plot.plot_curves(runs, options.out / "curves.png")
+    plot.plot_rules(*first, options.out / "rules.png")
+    report = {
+        "puzzles": describe(options, training, test),
+        "machine": machine(),
+        "runs": [
+            {
+                "seed": seed,
+                "epochs": [asdict(line) for line in run],
+                "missing_rules": plot.missing_rules(rules_of(layer)).tolist(),
+            }
+            for seed, run, layer in zip(options.seeds, runs, layers, strict=True)
+        ],
+    }
+    (options.out / "results.json").write_text(json.dumps(report, indent=1) + "\n")
+    console.print(f"results.json, curves.png and rules.png are in {options.out}")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.paper.sudoku", description=__doc__)
+    parser.add_argument("--data", type=Path, metavar="DIR", help="use the authors' mini4x4.npz")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run for each")
+    parser.add_argument("--quick", action="store_true", help="450 puzzles, 2 epochs, for tests")
+    parser.add_argument("--out", type=Path, metavar="DIR", default=RESULTS)
+    options = parser.parse_args(arguments)
+    if options.epochs < 1:
+        parser.error(f"--epochs is {options.epochs}; expected 1 or more")
+    if options.quick:
+        options.epochs = min(options.epochs, 2)
+    return options
+
+
+def select(options: argparse.Namespace) -> tuple[Puzzles, Puzzles]:
+    """Training and test puzzles: the first 9000 and the next 1000, or a few of both."""
+    training, test = (3 * BATCH, BATCH) if options.quick else (TRAINING, TEST)
+    puzzles = load(options.data) if options.data else generate(training + test, PUZZLE_SEED)
+    return puzzles[:training], puzzles[-test:]
+
+
+def learn(
+    layer: SudokuLayer,
+    training: Puzzles,
+    test: Puzzles,
+    epochs: int,
+    seed: int,
+    console: Console,
+) -> list[Epoch]:
+    """Train one layer under a table of its epochs and a bar that shows the loss."""
+    columns = ("epoch", "train MSE", "error", "test MSE", "error", "seconds", "unsolved QPs")
+    table = Table(*columns, title=f"seed {seed}")
+    progress = Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("loss {task.fields[loss]}"),
+    )
+    bar = progress.add_task("", total=epochs * -(-len(training) // BATCH), loss="")
+    lines = []
+    with Live(Group(table, progress), console=console):
+        for news in train(layer, training, test, epochs):
+            if isinstance(news, Epoch):
+                lines.append(news)
+                table.add_row(*row(news))
+            else:
+                progress.update(bar, advance=1, loss=f"{news:.4f}")
+    return lines
+
+
+def row(line: Epoch) -> list[str]:
+    """One epoch as text."""
+    scores = [line.train, line.test]
+    cells = [
+        text
+        for score in scores
+        for text in ((f"{score.mse:.5f}", f"{score.error:.1%}") if score else ("", ""))
+    ]
+    failures = sum(score.failures for score in scores if score)
+    return [str(line.epoch), *cells, f"{line.seconds:.1f}", str(failures)]
+
+
+def rules_of(layer: SudokuLayer) -> np.ndarray:
+    """Copy of the layer's A."""
+    return layer.A.detach().numpy().copy()
+
+
+def describe(options: argparse.Namespace, training: Puzzles, test: Puzzles) -> dict:
+    """What the puzzles are, as facts for the results."""
+    seen = {puzzle.tobytes() for puzzle in training.features}
+    repeated = sum(puzzle.tobytes() in seen for puzzle in test.features)
+    return {
+        "source": "authors" if options.data else f"generated, seed {PUZZLE_SEED}",
+        "training": len(training),
+        "test": len(test),
+        "test puzzles that are also training puzzles": repeated,
+        "test puzzles with one solution": int((completions(test.features) == 1).sum()),
+        "mean clues": float(training.features.sum() / len(training)),
+    }
+
+
+def machine() -> dict:
+    """What the seconds were measured with."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        cpu = names[0].split(":", 1)[1].strip() if names else cpu
+    return {
+        "cpu": cpu,
+        "cpus": os.cpu_count(),
+        "qpcore threads": qpcore.Settings().thread_count(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        "torch": torch.__version__,
+        "qpcore": qpcore.__version__,
+    }
+
+
+if __name__ == "__main__":
+    main()

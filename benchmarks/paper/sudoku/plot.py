@@ -1,0 +1,108 @@
+"""Figures: how error and loss fall, and which rules the learned equations hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from benchmarks.paper.sudoku.puzzles import constraint_matrix
+from benchmarks.paper.sudoku.train import Epoch
+
+COLOURS = {"train": "tab:blue", "test": "tab:orange"}
+
+
+def plot_curves(runs: Sequence[Sequence[Epoch]], path: Path) -> None:
+    """Error and MSE per epoch: a light line for each seed, a strong one for their median."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for part, colour in COLOURS.items():
+        _curve(left, runs, part, "error", colour)
+        _curve(right, runs, part, "mse", colour)
+    left.set(ylabel="boards that break a rule", ylim=(-0.02, 1.04))
+    left.yaxis.set_major_formatter(PercentFormatter(1.0))
+    right.set(ylabel="mean squared error of an entry", yscale="log")
+    for axes in (left, right):
+        axes.set(xlabel="epoch", xlim=(0, None))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend()
+    seeds = f"{len(runs)} initialisations, median bold" if len(runs) > 1 else "one initialisation"
+    figure.suptitle(f"4x4 Sudoku, rules learned by a QP layer ({seeds})")
+    figure.savefig(path, dpi=150)
+
+
+def _curve(
+    axes: Axes, runs: Sequence[Sequence[Epoch]], part: str, measure: str, colour: str
+) -> None:
+    """Draw one measure of one part of the puzzles."""
+    lines = []
+    for run in runs:
+        scores = {line.epoch: getattr(line, part) for line in run if getattr(line, part)}
+        # A training score is the mean over its epoch, so it belongs to the middle of it.
+        epochs = np.array(list(scores)) - (0.5 if part == "train" else 0.0)
+        lines.append([getattr(score, measure) for score in scores.values()])
+        if len(runs) > 1:
+            axes.plot(epochs, lines[-1], color=colour, alpha=0.3, linewidth=1)
+    axes.plot(epochs, np.median(lines, axis=0), color=colour, marker="o", markersize=3, label=part)
+
+
+def plot_rules(before: np.ndarray, after: np.ndarray, path: Path) -> None:
+    """Learned equations beside the true rules.
+
+    A itself is learned only up to a change of basis of its rows. The projector onto its row space
+    does not depend on that, and equals the projector of the rules once they are learned.
+    """
+    figure = Figure(figsize=(11, 7), layout="constrained")
+    top, bottom = figure.subfigures(2, 1)
+    projectors = {"A at the start": before, "A learned": after, "true rules": constraint_matrix()}
+    columns = top.subplots(1, 3)
+    for axes, (title, matrix) in zip(columns, projectors.items(), strict=True):
+        image = _matrix(axes, projector(matrix), f"projector onto the rows: {title}", limit=0.6)
+        axes.set_ylabel("entry of the board")
+    top.colorbar(image, ax=columns, label="value")
+    left, right = bottom.subplots(1, 2)
+    scale = float(np.quantile(np.abs(after), 0.99))
+    bottom.colorbar(_matrix(left, after, "A learned", scale), ax=left, label="value")
+    left.set_ylabel("equation")
+    for title, matrix in (("at the start", before), ("learned", after)):
+        right.semilogy(missing_rules(matrix), marker=".", label=title)
+    right.set(
+        xlabel="direction of the 40 in the rules, worst first",
+        ylabel="part outside the rows of A",
+        title="distance of the rules from A (0: learned, 1: unknown)",
+    )
+    right.grid(alpha=0.3)
+    right.legend()
+    figure.savefig(path, dpi=150)
+
+
+def _matrix(axes: Axes, matrix: np.ndarray, title: str, limit: float) -> mpl.image.AxesImage:
+    """Show a matrix over the entries of an encoded board."""
+    image = axes.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
+    axes.set(title=title, xlabel="entry of the board (row, column, digit)")
+    axes.set_xticks(range(0, 65, 16))
+    return image
+
+
+def projector(matrix: np.ndarray) -> np.ndarray:
+    """Orthogonal projector onto the row space."""
+    basis = _row_basis(matrix)
+    return basis.T @ basis
+
+
+def missing_rules(matrix: np.ndarray) -> np.ndarray:
+    """Sines of the principal angles between the rules and the rows of a matrix, largest first."""
+    rules = _row_basis(constraint_matrix())
+    return np.linalg.svd(rules - rules @ projector(matrix), compute_uv=False)
+
+
+def _row_basis(matrix: np.ndarray) -> np.ndarray:
+    """Orthonormal rows that span the row space."""
+    _, sizes, rows = np.linalg.svd(matrix, full_matrices=False)
+    return rows[sizes > 1e-10 * sizes[0]]

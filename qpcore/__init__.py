@@ -1,0 +1,24 @@
+"""Batched, differentiable quadratic programs: arrays in, arrays out."""
+
+from qpcore.api import solve, vjp
+from qpcore.errors import ProblemError, QPError, SettingsError, SolveError
+from qpcore.problem import Problem
+from qpcore.settings import Settings
+from qpcore.solution import Gradients, Solution
+from qpcore.status import Status
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Gradients",
+    "Problem",
+    "ProblemError",
+    "QPError",
+    "Settings",
+    "SettingsError",
+    "Solution",
+    "SolveError",
+    "Status",
+    "solve",
+    "vjp",
+]

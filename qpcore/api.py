@@ -1,0 +1,218 @@
+"""solve and vjp: the nouns meet the drivers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from qpcore import cpu
+from qpcore.errors import ProblemError
+from qpcore.gradients import assemble
+from qpcore.kernels.ipm import Parameters
+from qpcore.kernels.transfer import Vectors
+from qpcore.kernels.workspace import Data, Sizes
+from qpcore.problem import Problem
+from qpcore.settings import Settings
+from qpcore.solution import Gradients, Solution
+from qpcore.status import Status
+
+# Regularisation of the KKT matrix, the threshold of certificates, and what rounding may take from
+# Q's eigenvalues: fractions of 1 that the dtype can resolve.
+REGULARISATION = {np.dtype(np.float64): 1e-8, np.dtype(np.float32): 1e-5}
+CERTIFICATE = {np.dtype(np.float64): 1e-8, np.dtype(np.float32): 1e-5}
+ROUNDING = {np.dtype(np.float64): 1e-8, np.dtype(np.float32): 1e-5}
+
+# Share of the way to the boundary that a step takes.
+SHORTEN = 0.995
+
+
+def solve(
+    Q: Any,
+    q: Any,
+    G: Any = None,
+    h: Any = None,
+    A: Any = None,
+    b: Any = None,
+    lb: Any = None,
+    ub: Any = None,
+    *,
+    h_lower: Any = None,
+    settings: Settings = Settings(),  # noqa: B008  frozen
+    device: str | None = None,
+    throw: bool = True,
+) -> Solution:
+    """Solve a batch of convex quadratic programs.
+
+    Each problem of the batch reads ::
+
+        minimise    0.5 x'Qx + q'x
+        subject to  h_lower <= Gx <= h,   Ax = b,   lb <= x <= ub
+
+    Parameters
+    ----------
+    Q : array_like, (*, n, n)
+        Enters through its symmetric part, which must be positive semidefinite; zeros make an LP.
+    q : array_like, (*, n)
+    G, h : array_like, (*, m, n) and (*, m), optional
+        Inequality rows and their upper limits.
+    A, b : array_like, (*, p, n) and (*, p), optional
+        Equality rows.
+    lb, ub : array_like, (*, n), or a number for all variables, optional
+        Bounds; they cost no rows. Equal bounds fix a variable.
+    h_lower : array_like, (*, m), or a number for all rows, optional
+        Lower limits of Gx.
+    settings : Settings
+        Tolerance, iteration limit, threads.
+    device : {None, "cpu"}
+        Where to solve. This version solves on the CPU.
+    throw : bool
+        Raise SolveError unless every problem is SOLVED. With False, look at `Solution.status`.
+
+    Batch axes (*) broadcast against each other. An argument without them, or with an axis of size
+    1, is shared and never copied per problem. Limits that are infinite, or of magnitude 1e20 or
+    more, are none. float32 data are solved in float32.
+
+    Returns
+    -------
+    Solution
+        Minimisers x, multipliers z, y, z_box with Qx + q + G'z + A'y + z_box = 0, a status and the
+        number of iterations for each problem. One bad problem leaves the others as they are, bit
+        for bit.
+
+    Raises
+    ------
+    ProblemError
+        Shapes or dtypes do not make a QP; values never raise.
+    SolveError
+        With `throw`, some problem is not SOLVED; the error carries the Solution.
+
+    Notes
+    -----
+    A primal-dual interior-point method (Mehrotra's predictor-corrector, as in OptNet, Amos & Kolter
+    2017, arXiv 1703.00443) with a proximal regularisation (PIQP, Schwan et al. 2023, arXiv
+    2304.00290); `qpcore/derivation.md` has the equations.
+    """
+    if device not in (None, "cpu"):
+        raise ProblemError(
+            f"device is {device!r}; expected None or 'cpu'. CUDA is not in this version."
+        )
+    problem = Problem.parse(Q, q, G, h, A, b, lb, ub, h_lower)
+    result = cpu.solve(
+        data_of(problem),
+        sizes_of(problem),
+        parameters_of(problem, settings),
+        settings.thread_count(),
+    )
+    batch = problem.batch_shape
+    vectors = (v.reshape(*batch, v.shape[-1]) for v in result[:4])
+    solution = Solution(
+        *vectors, result.status.reshape(batch), result.iterations.reshape(batch), problem, settings
+    )
+    if throw:
+        solution.raise_for_status()
+    return solution
+
+
+def vjp(
+    solution: Solution, dx: Any = None, dz: Any = None, dy: Any = None, dz_box: Any = None
+) -> Gradients:
+    """Pull cotangents of the solution back to the data: the gradient of a scalar function.
+
+    For a function f(x, z, y, z_box) with the given partial derivatives, the result holds df/dQ,
+    df/dq and so on, by implicit differentiation of the optimality conditions (Amos & Kolter 2017,
+    eqs. 6-8; equations (13) and (14) of `derivation.md`). It uses the problem's data and the
+    solution's x, z, y, z_box, nothing else of the solver.
+
+    Parameters
+    ----------
+    solution : Solution
+        An answer of `solve`.
+    dx, dz, dy, dz_box : array_like, optional
+        Cotangents in the shapes of solution.x, .z, .y, .z_box; None means zero.
+
+    Returns
+    -------
+    Gradients
+        Each in the shape of its argument as it was given. Arguments that the batch shares receive
+        the sum over the batch (qpth averages). A problem without a solution contributes exactly
+        zero if its cotangents are zero, else NaN. Where both limits of a row are equal, ub (or h)
+        receives the gradient if the multiplier is >= 0, and lb (or h_lower) if it is negative.
+
+    Raises
+    ------
+    ProblemError
+        A cotangent has another shape.
+
+    Notes
+    -----
+    The derivative exists where every active inequality has a nonzero multiplier, and where x and
+    the multipliers are unique. Elsewhere the result is finite, but one of many.
+    """
+    problem, batch = solution.problem, solution.problem.batch_size
+    answers = {name: getattr(solution, name) for name in Vectors._fields}
+    given = {"x": dx, "z": dz, "y": dy, "z_box": dz_box}
+    cotangents = {name: _cotangent(f"d{name}", v, answers[name]) for name, v in given.items()}
+    cotangents = {name: v.reshape(batch, v.shape[-1]) for name, v in cotangents.items()}
+    answers = {name: v.reshape(batch, v.shape[-1]) for name, v in answers.items()}
+    failed = ~np.isin(solution.status, (Status.SOLVED, Status.MAX_ITERATIONS)).reshape(batch)
+    if failed.any():
+        answers = {name: np.where(failed[:, None], 0, v) for name, v in answers.items()}
+    threads = solution.settings.thread_count()
+    adjoint = cpu.adjoint(
+        data_of(problem),
+        sizes_of(problem),
+        parameters_of(problem, solution.settings),
+        Vectors(**answers),
+        Vectors(**cotangents),
+        threads,
+    )._asdict()
+    if failed.any():
+        touched = [(v != 0).any(axis=1) for v in cotangents.values()]
+        blank = np.where(np.any(touched, axis=0), np.nan, 0.0)[failed, None]
+        for v in adjoint.values():
+            v[failed] = blank
+    return assemble(problem, answers, adjoint, threads)
+
+
+def _cotangent(name: str, value: Any, like: np.ndarray) -> np.ndarray:
+    """A cotangent as an array of the solution's shape and dtype; zeros for None."""
+    if value is None:
+        return np.zeros(like.shape, like.dtype)
+    array = np.asarray(value)
+    if array.shape != like.shape or array.dtype.kind not in "biuf":
+        raise ProblemError(
+            f"{name} has shape {array.shape} and dtype {array.dtype}; expected shape {like.shape}, "
+            f"that of solution.{name[1:]}, and real numbers."
+        )
+    return array.astype(like.dtype, copy=False)
+
+
+def data_of(problem: Problem) -> Data:
+    """The problem as the drivers take it."""
+    names = Data._fields[:-1]
+    entry = np.stack([problem.index(name) for name in names])
+    return Data(*(problem.compact(name) for name in names), entry)
+
+
+def sizes_of(problem: Problem) -> Sizes:
+    """Sizes, and the ranges of rows of [G; I] that have an upper and a lower side."""
+    n, m, p = problem.n, problem.m, problem.p
+    has_box = problem.lb is not None or problem.ub is not None
+    first = (0 if problem.h is not None else m, 0 if problem.h_lower is not None else m)
+    last = (m + n * (problem.ub is not None), m + n * (problem.lb is not None))
+    return Sizes(n, m, p, m + n * has_box, first, last)
+
+
+def parameters_of(problem: Problem, settings: Settings) -> Parameters:
+    """Settings and constants, in the dtype of the data."""
+    dtype = problem.dtype
+    numbers = (
+        settings.tolerance(dtype),
+        CERTIFICATE[dtype],
+        REGULARISATION[dtype],
+        REGULARISATION[dtype],
+        ROUNDING[dtype],
+        SHORTEN,
+    )
+    return Parameters(int(settings.max_iterations), *(dtype.type(number) for number in numbers))

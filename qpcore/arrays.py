@@ -1,0 +1,86 @@
+"""One argument: read as an array, typed, stripped of axes along which nothing varies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from qpcore.errors import ProblemError
+
+_CPU = 1  # kDLCPU of the DLPack standard
+_DTYPE_CAUSES = {
+    "f": "half or extended precision; convert with .astype(np.float32) or .astype(np.float64)",
+    "c": "a complex intermediate; take .real if its imaginary part is rounding",
+    "O": "None inside a list, or a sparse matrix, which .toarray() makes dense",
+}
+
+
+def as_array(name: str, value: Any) -> np.ndarray:
+    """View a value as a NumPy array of a real dtype, without a copy where that is possible.
+
+    Raises
+    ------
+    ProblemError
+        The value is no CPU array of bool, integers, float32 or float64.
+    """
+    try:
+        if hasattr(value, "__dlpack__") and not isinstance(value, np.ndarray):
+            array = _from_dlpack(name, value)
+        else:
+            array = np.asarray(value)
+    except ProblemError:
+        raise
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        raise ProblemError(
+            f"{name} is a {type(value).__name__} that NumPy cannot read ({error}); expected an "
+            "array of numbers. Usual cause: rows of unequal length, a tensor that needs .detach(), "
+            "or a dtype such as bfloat16."
+        ) from error
+    half_or_extended = array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8)
+    if array.dtype.kind not in "biuf" or half_or_extended:
+        cause = _DTYPE_CAUSES.get(array.dtype.kind, "an argument in the wrong place")
+        raise ProblemError(
+            f"{name} has dtype {array.dtype}; expected float64 or float32 (integers become "
+            f"float64). Usual cause: {cause}."
+        )
+    return array
+
+
+def _from_dlpack(name: str, value: Any) -> np.ndarray:
+    """View a CPU array of another library."""
+    device = int(value.__dlpack_device__()[0])
+    if device != _CPU:
+        raise ProblemError(
+            f"{name} is a {type(value).__name__} on DLPack device type {device}; expected CPU "
+            "memory. Usual cause: arguments on different devices; move all of them to one."
+        )
+    return np.from_dlpack(value)
+
+
+def common_dtype(values: Iterable[Any], arrays: Iterable[np.ndarray]) -> np.dtype:
+    """NumPy's result type of the floating arrays, float64 without any.
+
+    Python numbers have no say, as in NumPy itself: ``lb=0.0`` keeps a float32 problem float32.
+    """
+    pairs = zip(values, arrays, strict=True)
+    floating = [a.dtype for value, a in pairs if a.dtype.kind == "f" and type(value) is not float]
+    return np.result_type(np.float32, *floating) if floating else np.dtype(np.float64)
+
+
+def compact(array: np.ndarray, core: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Keep one entry of each batch axis along which nothing varies.
+
+    The last axes become `core`, to which a single number is spread. The result is C-contiguous,
+    of the given dtype and read-only; it is a view wherever no conversion is needed.
+    """
+    if array.ndim == 0:
+        array = np.broadcast_to(array, core)
+    axes = array.ndim - len(core)
+    batch = zip(array.shape[:axes], array.strides[:axes], strict=True)
+    once = [slice(1) if size > 1 and stride == 0 else slice(None) for size, stride in batch]
+    with np.errstate(over="ignore"):  # a Python number beyond float32 becomes inf: no limit either
+        array = np.require(array[tuple(once)], dtype, ["C_CONTIGUOUS", "ALIGNED"]).view()
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,360 @@
+"""Dense linear algebra on one problem: signed Cholesky factor, triangular solves, matrix-vector products.
+
+Everything works on tiles of four rows, whose sums stay in registers. Numbers in brackets are
+equations of derivation.md.
+
+A symmetric matrix of the form [[H, Aᵀ], [A, -D]], with H and D positive definite, has a factor
+L S Lᵀ with L lower triangular and S = diag(1, ..., 1, -1, ..., -1) (9); tiles never straddle the
+border between the two blocks, so a tile has one sign.
+"""
+
+import math
+
+from qpcore.kernels.machine import barrier, kernel, like, team_sum
+
+TILE = 4
+
+
+# ---- tiles: four by four sums in registers -------------------------------------------------------
+
+
+@kernel(inline=True)
+def four(start, stop):
+    """Four indices from start; those beyond the end repeat the last one and are never stored."""
+    last = stop - 1
+    return start, min(start + 1, last), min(start + 2, last), min(start + 3, last)
+
+
+@kernel(inline=True)
+def column(M, rows, k):
+    """Four elements of column k."""
+    return M[rows[0], k], M[rows[1], k], M[rows[2], k], M[rows[3], k]
+
+
+@kernel(inline=True)
+def scaled(v, factor):
+    """A four-vector times a number."""
+    return v[0] * factor, v[1] * factor, v[2] * factor, v[3] * factor
+
+
+@kernel(inline=True)
+def negated(v):
+    """The four-vector -v."""
+    return -v[0], -v[1], -v[2], -v[3]
+
+
+@kernel(inline=True)
+def plus(v, x, y):
+    """v + x y for a four-vector y."""
+    return v[0] + x * y[0], v[1] + x * y[1], v[2] + x * y[2], v[3] + x * y[3]
+
+
+@kernel(inline=True)
+def minus(v, x, y):
+    """v - x y for a four-vector y."""
+    return v[0] - x * y[0], v[1] - x * y[1], v[2] - x * y[2], v[3] - x * y[3]
+
+
+@kernel(inline=True)
+def add_outer(tile, x, y):
+    """Tile + x yᵀ."""
+    return (
+        plus(tile[0], x[0], y),
+        plus(tile[1], x[1], y),
+        plus(tile[2], x[2], y),
+        plus(tile[3], x[3], y),
+    )
+
+
+@kernel(inline=True)
+def subtract_outer(tile, x, y):
+    """Tile - x yᵀ."""
+    return (
+        minus(tile[0], x[0], y),
+        minus(tile[1], x[1], y),
+        minus(tile[2], x[2], y),
+        minus(tile[3], x[3], y),
+    )
+
+
+@kernel(inline=True)
+def add_gram(tile, Gt, weight, i, j):
+    """Tile + rows i of Gᵀ W G at columns j."""
+    for k in range(Gt.shape[1]):
+        tile = add_outer(tile, scaled(column(Gt, i, k), weight[k]), column(Gt, j, k))
+    return tile
+
+
+@kernel(inline=True)
+def eliminate(tile, K, i, j, positive, done):
+    """Tile minus what the columns 0..done of the factor already explain, with their signs."""
+    for k in range(min(positive, done)):
+        tile = subtract_outer(tile, column(K, i, k), column(K, j, k))
+    for k in range(positive, done):
+        tile = add_outer(tile, column(K, i, k), column(K, j, k))
+    return tile
+
+
+# ---- the factor ----------------------------------------------------------------------------------
+
+
+@kernel
+def factor(K, diagonal, Gt, weight, size, team):
+    """Factor K[:size, :size] + Gᵀ W G = L S Lᵀ (9); Gᵀ W G belongs to the first n = len(Gt) rows.
+
+    Read: the strict upper triangle of K, its diagonal in `diagonal`. Written: L into the lower
+    triangle of K, the inverse of its diagonal into `diagonal`. The Gram matrix is never stored:
+    each tile is formed and eliminated while it is in registers.
+    """
+    n = Gt.shape[0]
+    upper_blocks = (n + TILE - 1) // TILE
+    blocks = upper_blocks + (size - n + TILE - 1) // TILE
+    for block in range(blocks):
+        start, stop = tile_rows(block, upper_blocks, n, size)
+        if team.lane == 0:
+            diagonal_tile(K, diagonal, Gt, weight, start, stop)
+        barrier(team)
+        for other in range(block + 1 + team.lane, blocks, team.width):
+            begin, end = tile_rows(other, upper_blocks, n, size)
+            tile_below(K, diagonal, Gt, weight, begin, end, start, stop)
+        barrier(team)
+
+
+@kernel(inline=True)
+def tile_rows(block, upper_blocks, n, size):
+    """First row of a block of four, and the end of the part (H or -D) that it lies in."""
+    if block < upper_blocks:
+        return TILE * block, n
+    return n + TILE * (block - upper_blocks), size
+
+
+@kernel
+def diagonal_tile(K, diagonal, Gt, weight, start, stop):
+    """Factor the tile on the diagonal; its sign is that of its part."""
+    n = Gt.shape[0]
+    j = four(start, stop)
+    d = diagonal
+    t = (
+        (d[j[0]], K[j[0], j[1]], K[j[0], j[2]], K[j[0], j[3]]),
+        (K[j[0], j[1]], d[j[1]], K[j[1], j[2]], K[j[1], j[3]]),
+        (K[j[0], j[2]], K[j[1], j[2]], d[j[2]], K[j[2], j[3]]),
+        (K[j[0], j[3]], K[j[1], j[3]], K[j[2], j[3]], d[j[3]]),
+    )
+    if start < n:
+        t = add_gram(t, Gt, weight, j, j)
+    t = eliminate(t, K, j, j, n, start)
+    if start >= n:  # S = -1: the factor of the negative tile
+        t = (negated(t[0]), negated(t[1]), negated(t[2]), negated(t[3]))
+    one = like(1, d[start])
+    d0 = one / math.sqrt(t[0][0])
+    l10, l20, l30 = t[1][0] * d0, t[2][0] * d0, t[3][0] * d0
+    d1 = one / math.sqrt(t[1][1] - l10 * l10)
+    l21, l31 = (t[2][1] - l20 * l10) * d1, (t[3][1] - l30 * l10) * d1
+    d2 = one / math.sqrt(t[2][2] - l20 * l20 - l21 * l21)
+    l32 = (t[3][2] - l30 * l20 - l31 * l21) * d2
+    d3 = one / math.sqrt(t[3][3] - l30 * l30 - l31 * l31 - l32 * l32)
+    diagonal[start] = d0
+    if start + 1 < stop:
+        diagonal[j[1]] = d1
+        K[j[1], j[0]] = l10
+    if start + 2 < stop:
+        diagonal[j[2]] = d2
+        K[j[2], j[0]], K[j[2], j[1]] = l20, l21
+    if start + 3 < stop:
+        diagonal[j[3]] = d3
+        K[j[3], j[0]], K[j[3], j[1]], K[j[3], j[2]] = l30, l31, l32
+
+
+@kernel
+def tile_below(K, diagonal, Gt, weight, begin, end, start, stop):
+    """Form rows begin.. of the factor at columns start..: eliminate, then divide by the tile above."""
+    n = Gt.shape[0]
+    i, j = four(begin, end), four(start, stop)
+    t = (
+        column(K, j, i[0]),  # K[i, j] is read where the data lie: above the diagonal
+        column(K, j, i[1]),
+        column(K, j, i[2]),
+        column(K, j, i[3]),
+    )
+    if begin < n:
+        t = add_gram(t, Gt, weight, i, j)
+    t = eliminate(t, K, i, j, n, start)
+    store_row(K, diagonal, t[0], begin, j, start, stop, n)
+    if begin + 1 < end:
+        store_row(K, diagonal, t[1], i[1], j, start, stop, n)
+    if begin + 2 < end:
+        store_row(K, diagonal, t[2], i[2], j, start, stop, n)
+    if begin + 3 < end:
+        store_row(K, diagonal, t[3], i[3], j, start, stop, n)
+
+
+@kernel(inline=True)
+def store_row(K, diagonal, t, i, j, start, stop, n):
+    """One row of L: t divided by the transposed diagonal tile, and by its sign."""
+    if start >= n:
+        t = negated(t)
+    l0 = t[0] * diagonal[j[0]]
+    K[i, j[0]] = l0
+    if start + 1 < stop:
+        l1 = (t[1] - l0 * K[j[1], j[0]]) * diagonal[j[1]]
+        K[i, j[1]] = l1
+        if start + 2 < stop:
+            l2 = (t[2] - l0 * K[j[2], j[0]] - l1 * K[j[2], j[1]]) * diagonal[j[2]]
+            K[i, j[2]] = l2
+            if start + 3 < stop:
+                rest = t[3] - l0 * K[j[3], j[0]] - l1 * K[j[3], j[1]] - l2 * K[j[3], j[2]]
+                K[i, j[3]] = rest * diagonal[j[3]]
+
+
+# ---- four rows at a time -------------------------------------------------------------------------
+
+
+@kernel(inline=True)
+def dot_rows(M, rows, v, start, stop, step):
+    """Four rows of M times v, over columns start..stop by step: four sums in registers."""
+    zero = like(0, v[0])
+    total = (zero, zero, zero, zero)
+    for k in range(start, stop, step):
+        total = plus(total, v[k], column(M, rows, k))
+    return total
+
+
+@kernel(inline=True)
+def add_rows(out, M, rows, u, start, stop, step):
+    """out + uᵀ (four rows of M), over columns start..stop by step."""
+    for k in range(start, stop, step):
+        m = column(M, rows, k)
+        out[k] += u[0] * m[0] + u[1] * m[1] + u[2] * m[2] + u[3] * m[3]
+
+
+@kernel(inline=True)
+def gather(v, index, start, stop):
+    """Four elements of v; zero beyond the end."""
+    zero = like(0, v[0])
+    return (
+        v[index[0]],
+        v[index[1]] if start + 1 < stop else zero,
+        v[index[2]] if start + 2 < stop else zero,
+        v[index[3]] if start + 3 < stop else zero,
+    )
+
+
+@kernel(inline=True)
+def scatter(v, start, stop, values):
+    """Write four elements of v, fewer at the end."""
+    v[start] = values[0]
+    if start + 1 < stop:
+        v[start + 1] = values[1]
+    if start + 2 < stop:
+        v[start + 2] = values[2]
+    if start + 3 < stop:
+        v[start + 3] = values[3]
+
+
+@kernel(inline=True)
+def own_from(start, team):
+    """The first index from start on that belongs to this lane, whatever start is."""
+    return start + (team.lane - start) % team.width
+
+
+# ---- products ------------------------------------------------------------------------------------
+
+
+@kernel
+def multiply(out, M, v, team):
+    """out = M v."""
+    rows = M.shape[0]
+    for start in range(TILE * team.lane, rows, TILE * team.width):
+        i = four(start, rows)
+        scatter(out, start, rows, dot_rows(M, i, v, 0, M.shape[1], 1))
+    barrier(team)
+
+
+@kernel
+def multiply_transposed(out, M, u, team):
+    """out = Mᵀ u."""
+    rows, columns = M.shape
+    for k in range(team.lane, columns, team.width):
+        out[k] = like(0, u[0])
+    for start in range(0, rows, TILE):
+        i = four(start, rows)
+        add_rows(out, M, i, gather(u, i, start, rows), team.lane, columns, team.width)
+    barrier(team)
+
+
+@kernel
+def multiply_symmetric(out, K, diagonal, v, team):
+    """out = Q v, with Q's diagonal given and its strict upper triangle in that of K."""
+    n = out.shape[0]
+    for k in range(team.lane, n, team.width):
+        out[k] = diagonal[k] * v[k]
+    for start in range(0, n - TILE, TILE):  # columns: out[k] += Q[i, k] v[i] right of a tile
+        i = four(start, n)
+        right = own_from(start + TILE, team)
+        add_rows(out, K, i, gather(v, i, start, n), right, n, team.width)
+    barrier(team)
+    for start in range(TILE * team.lane, n, TILE * team.width):
+        stop = min(start + TILE, n)
+        i = four(start, n)
+        total = dot_rows(K, i, v, stop, n, 1)  # rows: out[i] += Q[i, k] v[k] right of a tile
+        total = plus(total, like(1, v[0]), gather(out, i, start, n))
+        scatter(out, start, n, total)
+        for a in range(start, stop):  # the tile itself
+            for b in range(a + 1, stop):
+                out[a] += K[a, b] * v[b]
+                out[b] += K[a, b] * v[a]
+    barrier(team)
+
+
+# ---- triangular solves ---------------------------------------------------------------------------
+
+
+@kernel
+def solve_factored(K, diagonal, n, v, team):
+    """Solve L S Lᵀ u = v in place (10); S changes sign at row n."""
+    solve_lower(K, diagonal, v, team)
+    for j in range(n + team.lane, v.shape[0], team.width):
+        v[j] = -v[j]
+    barrier(team)
+    solve_upper(K, diagonal, v, team)
+
+
+@kernel
+def solve_lower(K, diagonal, v, team):
+    """Solve L u = v in place."""
+    size = v.shape[0]
+    for start in range(0, size, TILE):
+        i = four(start, size)
+        right = gather(v, i, start, size)  # read before the barriers in total: lane 0 writes here
+        product = dot_rows(K, i, v, team.lane, start, team.width)
+        t0 = right[0] - team_sum(product[0], team)
+        t1 = right[1] - team_sum(product[1], team)
+        t2 = right[2] - team_sum(product[2], team)
+        t3 = right[3] - team_sum(product[3], team)
+        u0 = t0 * diagonal[i[0]]
+        u1 = (t1 - K[i[1], i[0]] * u0) * diagonal[i[1]]
+        u2 = (t2 - K[i[2], i[0]] * u0 - K[i[2], i[1]] * u1) * diagonal[i[2]]
+        u3 = t3 - K[i[3], i[0]] * u0 - K[i[3], i[1]] * u1 - K[i[3], i[2]] * u2
+        if team.lane == 0:
+            scatter(v, start, size, (u0, u1, u2, u3 * diagonal[i[3]]))
+        barrier(team)
+
+
+@kernel
+def solve_upper(K, diagonal, v, team):
+    """Solve Lᵀ u = v in place. Beyond the end u is zero, and K's own diagonal, never used, too."""
+    size = v.shape[0]
+    for block in range((size - 1) // TILE, -1, -1):
+        start = TILE * block
+        i = four(start, size)
+        t = gather(v, i, start, size)
+        u3 = t[3] * diagonal[i[3]]
+        u2 = (t[2] - K[i[3], i[2]] * u3) * diagonal[i[2]]
+        u1 = (t[1] - K[i[3], i[1]] * u3 - K[i[2], i[1]] * u2) * diagonal[i[1]]
+        u0 = t[0] - K[i[3], i[0]] * u3 - K[i[2], i[0]] * u2 - K[i[1], i[0]] * u1
+        u = (u0 * diagonal[i[0]], u1, u2, u3)
+        add_rows(v, K, i, negated(u), team.lane, start, team.width)
+        barrier(team)
+        if team.lane == 0:
+            scatter(v, start, size, u)
+        barrier(team)

@@ -1,0 +1,83 @@
+"""What a problem's data say before the first iteration: unsound, crossed, fixed, convex or not."""
+
+from qpcore.kernels.linalg import factor
+from qpcore.kernels.machine import as_matrix, barrier, kernel, larger, like, team_max, team_sum, where
+
+# A matrix with zero diagonal gets at least this much on it before its Cholesky factor is tried.
+LEAST_LIFT = 1e-30
+
+
+
+@kernel
+def fix_equal_limits(qp, sizes, team):
+    """A row with equal limits is an equality: it has no sides."""
+    zero = like(0, qp.q[0])
+    for i in range(team.lane, sizes.rows, team.width):
+        both = qp.present[0, i] * qp.present[1, i] > 0
+        equal = both & (qp.limit[0, i] == qp.limit[1, i])
+        qp.fixed[i] = where(equal, like(1, zero), zero)
+        for side in range(2):
+            qp.present[side, i] = where(equal, zero, qp.present[side, i])
+    barrier(team)
+
+
+@kernel
+def sound(qp, team):
+    """Whether all data are finite: v - v is NaN for every other number."""
+    flaw = like(0, qp.q[0])
+    n, m = qp.Gt.shape
+    for j in range(team.lane, n, team.width):
+        flaw += (qp.q[j] - qp.q[j]) + (qp.Q_diagonal[j] - qp.Q_diagonal[j])
+        for i in range(j + 1, qp.K.shape[0]):
+            flaw += qp.K[j, i] - qp.K[j, i]
+        for i in range(m):
+            flaw += qp.Gt[j, i] - qp.Gt[j, i]
+    for i in range(team.lane, qp.b.shape[0], team.width):
+        flaw += qp.b[i] - qp.b[i]
+    for i in range(team.lane, qp.fixed.shape[0], team.width):
+        flaw += (qp.limit[0, i] - qp.limit[0, i]) + (qp.limit[1, i] - qp.limit[1, i])
+    return team_sum(flaw, team) == 0
+
+
+@kernel
+def crossed(qp, sizes, team):
+    """Whether some lower limit lies above its upper one."""
+    worst = like(0, qp.q[0])
+    for i in range(team.lane, sizes.rows, team.width):
+        both = qp.present[0, i] * qp.present[1, i]
+        worst = larger(worst, both * (qp.limit[1, i] - qp.limit[0, i]))
+    return team_max(worst, team) > 0
+
+
+@kernel
+def certify_crossed(qp, at, sizes, team):
+    """The certificate of crossed limits: ones in their rows (the two multipliers cancel)."""
+    zero, one = like(0, qp.q[0]), like(1, qp.q[0])
+    clash = crossed(qp, sizes, team)
+    for i in range(team.lane, sizes.rows, team.width):
+        both = qp.present[0, i] * qp.present[1, i]
+        over = where(both * (qp.limit[1, i] - qp.limit[0, i]) > 0, one, zero)
+        at.v[i] = where(clash, over, at.v[i])
+    for i in range(team.lane, sizes.p, team.width):
+        at.y[i] = where(clash, zero, at.y[i])
+    barrier(team)
+
+
+@kernel
+def is_convex(qp, system, convexity, sizes, team):
+    """Whether Q, its diagonal lifted by a rounding error's worth, has a Cholesky factor."""
+    n = sizes.n
+    scale = like(0, qp.q[0])
+    for j in range(team.lane, n, team.width):
+        scale = larger(scale, abs(qp.Q_diagonal[j]))
+    scale = team_max(scale, team)
+    lift = convexity * scale + like(LEAST_LIFT, scale)
+    for j in range(team.lane, n, team.width):
+        system.diagonal[j] = qp.Q_diagonal[j] + lift
+    barrier(team)
+    factor(qp.K, system.diagonal, as_matrix(qp.q[:0], n, 0), system.weight, n, team)
+    zero = scale - scale
+    failed = zero
+    for j in range(team.lane, n, team.width):
+        failed = where(system.diagonal[j] > 0, failed, like(1, scale))
+    return team_max(failed, team) == 0

@@ -1,0 +1,111 @@
+"""Where one problem lives while it is solved: its data, iterate, residuals, step and KKT system.
+
+All arrays are carved out of one block of memory, so that a driver allocates once. Elements are
+floats or packs. Rows are those of C = [G; I]: first G's, then, where there are bounds, one for each
+variable. Side 0 is the upper one, side 1 the lower one.
+"""
+
+from collections import namedtuple
+
+from qpcore.kernels.machine import as_matrix, kernel
+
+# first[side], last[side]: the range of rows that may have this side at all.
+Sizes = namedtuple("Sizes", "n m p rows first last")
+
+# The arguments as the drivers hold them: (k, ...) arrays; `entry[a, i]` is the one of argument a
+# that problem i uses, in the order of these fields. An absent argument has size 0.
+Data = namedtuple("Data", "Q q G h A b lb ub h_lower entry")
+
+# limit, present: (2, rows); fixed: (rows,), one where both limits are equal: an equality.
+# K: strict upper triangle [[Q, Aᵀ], [A, 0]], lower triangle the factor; Gt = Gᵀ; At = Aᵀ within K.
+QP = namedtuple("QP", "K Q_diagonal q Gt At b limit present fixed")
+
+# z: multipliers of the two sides; v: the net multiplier z[0] - z[1] of a row.
+Point = namedtuple("Point", "x y v s z")
+
+# Products at the iterate, and what is left over: dual (n), rows (2, rows), equalities (p).
+Residual = namedtuple("Residual", "Qx Cv Ay Ax Cx dual sides equality")
+
+# Cx = C dx; target: what the complementarity products are to change by.
+Step = namedtuple("Step", "x v s z Cx target")
+
+# The condensed system: dv = weight * C dx + push in each row (8). right: right-hand side and
+# solution [dx; dy]. diagonal: of K, then of its factor, inverted.
+System = namedtuple("System", "diagonal weight damp push right")
+
+# outcome: status and iterations, as numbers.
+Work = namedtuple("Work", "qp at residual step system outcome")
+
+
+def elements(n, m, p, rows):
+    """How many elements `carve` takes."""
+    size = n + p
+    qp = size * size + 2 * n + n * m + p + 5 * rows
+    at = n + p + 5 * rows
+    residual = 4 * n + 2 * p + 3 * rows
+    step = n + 8 * rows
+    system = 2 * size + 3 * rows
+    return qp + at + residual + step + system + 2
+
+
+@kernel
+def carve(memory, n, m, p, rows):
+    """Divide `elements(n, m, p, rows)` elements of memory among the arrays of a Work."""
+    size = n + p
+    K, memory = matrix(memory, size, size)
+    Q_diagonal, memory = vector(memory, n)
+    q, memory = vector(memory, n)
+    Gt, memory = matrix(memory, n, m)
+    b, memory = vector(memory, p)
+    limit, memory = matrix(memory, 2, rows)
+    present, memory = matrix(memory, 2, rows)
+    fixed, memory = vector(memory, rows)
+    qp = QP(K, Q_diagonal, q, Gt, K[:n, n:], b, limit, present, fixed)
+    x, memory = vector(memory, n)
+    y, memory = vector(memory, p)
+    v, memory = vector(memory, rows)
+    s, memory = matrix(memory, 2, rows)
+    z, memory = matrix(memory, 2, rows)
+    at = Point(x, y, v, s, z)
+    residual, memory = carve_residual(memory, n, p, rows)
+    dx, memory = vector(memory, n)
+    dv, memory = vector(memory, rows)
+    ds, memory = matrix(memory, 2, rows)
+    dz, memory = matrix(memory, 2, rows)
+    Cdx, memory = vector(memory, rows)
+    target, memory = matrix(memory, 2, rows)
+    step = Step(dx, dv, ds, dz, Cdx, target)
+    diagonal, memory = vector(memory, size)
+    weight, memory = vector(memory, rows)
+    damp, memory = vector(memory, rows)
+    push, memory = vector(memory, rows)
+    right, memory = vector(memory, size)
+    system = System(diagonal, weight, damp, push, right)
+    return Work(qp, at, residual, step, system, memory[:2])
+
+
+@kernel
+def carve_residual(memory, n, p, rows):
+    """The arrays of a Residual."""
+    Qx, memory = vector(memory, n)
+    Cv, memory = vector(memory, n)
+    Ay, memory = vector(memory, n)
+    Ax, memory = vector(memory, p)
+    Cx, memory = vector(memory, rows)
+    dual, memory = vector(memory, n)
+    sides, memory = matrix(memory, 2, rows)
+    equality, memory = vector(memory, p)
+    return Residual(Qx, Cv, Ay, Ax, Cx, dual, sides, equality), memory
+
+
+@kernel
+def vector(memory, size):
+    """A vector and the memory behind it."""
+    return memory[:size], memory[size:]
+
+
+@kernel
+def matrix(memory, rows, columns):
+    """A matrix and the memory behind it."""
+    size = rows * columns
+    return as_matrix(memory[:size], rows, columns), memory[size:]

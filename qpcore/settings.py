@@ -1,0 +1,107 @@
+"""What the caller may set about a solve."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qpcore.errors import SettingsError
+
+THREADS_VARIABLE = "QPCORE_NUM_THREADS"
+DEFAULT_TOLERANCE = {np.dtype(np.float64): 1e-8, np.dtype(np.float32): 1e-5}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Solver settings, checked when they are made.
+
+    Raises
+    ------
+    SettingsError
+        A field is of the wrong type or out of range.
+    """
+
+    tol: float | None = None
+    """Relative tolerance: primal residual, dual residual and duality gap must each be at most
+    tol * (1 + the size of the terms in it). None means 1e-8 in float64 and 1e-5 in float32. Loosen
+    it where noisy gradients suffice."""
+
+    max_iterations: int = 100
+    """Iterations after which a problem is given up as MAX_ITERATIONS. Few problems need more than
+    30; raise it where the residuals at the limit were still falling."""
+
+    threads: int | None = None
+    """CPU threads. None means the environment variable QPCORE_NUM_THREADS if it is set, else every
+    CPU that this process may run on. Set 1 inside data loader workers and other process pools."""
+
+    def __post_init__(self) -> None:
+        if self.tol is not None and not _is_positive_real(self.tol):
+            raise _rejected(
+                "tol", self.tol, "a finite number > 0, or None for the default of the dtype"
+            )
+        if not _is_positive_integer(self.max_iterations):
+            raise _rejected("max_iterations", self.max_iterations, "an integer >= 1")
+        if self.threads is not None and not _is_positive_integer(self.threads):
+            raise _rejected(
+                "threads", self.threads, "an integer >= 1, or None for all CPUs of this process"
+            )
+
+    def tolerance(self, dtype: npt.DTypeLike) -> float:
+        """Relative tolerance for data of this dtype, float64 or float32.
+
+        Raises
+        ------
+        SettingsError
+            The dtype is another one.
+        """
+        if np.dtype(dtype) not in DEFAULT_TOLERANCE:
+            raise _rejected("tolerance(dtype)", dtype, "float64 or float32")
+        return DEFAULT_TOLERANCE[np.dtype(dtype)] if self.tol is None else float(self.tol)
+
+    def thread_count(self) -> int:
+        """Return the number of CPU threads to use now.
+
+        Raises
+        ------
+        SettingsError
+            The environment variable QPCORE_NUM_THREADS is needed and is not an integer >= 1.
+        """
+        if self.threads is not None:
+            return int(self.threads)
+        text = os.environ.get(THREADS_VARIABLE, "").strip()
+        if not text:
+            return _available_cpus()
+        if not (text.isascii() and text.isdigit() and int(text) >= 1):
+            raise _rejected(
+                f"threads (environment variable {THREADS_VARIABLE})",
+                text,
+                "an integer >= 1, or unset",
+            )
+        return int(text)
+
+
+def _available_cpus() -> int:
+    """CPUs that this process may run on; all there are on macOS and Windows, which cannot tell."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _is_positive_real(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 < float(value) < math.inf
+
+
+def _is_positive_integer(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
+
+
+def _rejected(field: str, came: object, expected: str) -> SettingsError:
+    return SettingsError(
+        f"Settings: {field} is {came!r} ({type(came).__name__}); expected {expected}."
+    )

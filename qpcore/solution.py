@@ -1,0 +1,215 @@
+"""The answer, how far it is from optimal, and the gradients of a function of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import reduce, wraps
+from typing import NamedTuple
+
+import numpy as np
+
+from qpcore.errors import SolveError
+from qpcore.problem import DROPPED, NO_LIMIT, Problem
+from qpcore.settings import Settings
+from qpcore.status import Status
+
+_CERTIFICATES = (Status.PRIMAL_INFEASIBLE, Status.DUAL_INFEASIBLE)
+
+
+def _measure(formula: Callable[[Solution], np.ndarray]) -> Callable[[Solution], np.ndarray]:
+    """Let NaN and inf in the data pass; answer NaN where a certificate stands for the variables."""
+
+    @wraps(formula)
+    def measure(self: Solution) -> np.ndarray:
+        with np.errstate(invalid="ignore", over="ignore"):
+            value = formula(self)
+        return np.where(np.isin(self.status, _CERTIFICATES), np.nan, value)
+
+    return measure
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """Minimisers, multipliers and outcome of every problem; * is the batch shape of the problem.
+
+    The multipliers satisfy ``Qx + q + G'z + A'y + z_box = 0``. What has no meaning is NaN; a
+    certificate of infeasibility takes the place of the variables it lives in, see `Status`.
+
+    The measures are computed in float64 on the original data, with Q's symmetric part for Q, and
+    are NaN where x or the multipliers hold a certificate. SOLVED means that ``primal_residual() <=
+    tol * (1 + primal_scale())``, and likewise for dual_residual and duality_gap. In the formulas
+    v+ is max(v, 0), and a limit of magnitude 1e20 or more, or an absent one, is left out.
+    """
+
+    x: np.ndarray
+    """(*, n) minimisers."""
+    z: np.ndarray
+    """(*, m) multipliers of the rows of G: >= 0 where h is active, <= 0 where h_lower is."""
+    y: np.ndarray
+    """(*, p) multipliers of Ax = b."""
+    z_box: np.ndarray
+    """(*, n) multipliers of the bounds: >= 0 where ub is active, <= 0 where lb is."""
+    status: np.ndarray
+    """(*) int8, values of `Status`."""
+    iterations: np.ndarray
+    """(*) int32, interior-point iterations."""
+    problem: Problem
+    """What was solved."""
+    settings: Settings
+    """How it was solved."""
+
+    @property
+    def solved(self) -> np.ndarray:
+        """(*) bool, True where the status is SOLVED."""
+        return np.asarray(self.status == Status.SOLVED)
+
+    @_measure
+    def objective(self) -> np.ndarray:
+        """(*) values of 0.5 x'Qx + q'x."""
+        xQx, qx = self._gap_terms()[:2]
+        return 0.5 * xQx + qx
+
+    @_measure
+    def primal_residual(self) -> np.ndarray:
+        """(*) largest entry of (Gx - h)+, (h_lower - Gx)+, |Ax - b|, (lb - x)+ and (x - ub)+."""
+        outside = [np.where(s.kept, s.sign * (s.value - s.limit), 0.0) for s in self._sides()]
+        excess = [np.maximum(v, 0.0) for v in outside]
+        return _max_norm([*excess, self._times("A", self.x) - self._vector("b")])
+
+    @_measure
+    def primal_scale(self) -> np.ndarray:
+        """(*) largest magnitude in Gx, Ax, b, the limits, and x where it has a bound."""
+        x_and_limits = [np.where(s.kept, v, 0.0) for s in self._sides() for v in (s.value, s.limit)]
+        Gx, Ax = self._times("G", self.x), self._times("A", self.x)
+        return _max_norm([*x_and_limits, Gx, Ax, self._vector("b")])
+
+    @_measure
+    def dual_residual(self) -> np.ndarray:
+        """(*) largest entry of |Qx + q + G'z + A'y + z_box|, and of multipliers of absent limits.
+
+        The latter, such as (-z)+ for a row without h_lower, are zero in every answer of `solve`.
+        Without them a multiplier of the wrong sign could pass for optimal.
+        """
+        unowned = [np.where(s.kept, 0.0, s.force) for s in self._sides()]
+        return _max_norm([reduce(np.add, self._dual_terms()), *unowned])
+
+    @_measure
+    def dual_scale(self) -> np.ndarray:
+        """(*) largest magnitude in Qx, q, G'z, A'y and z_box."""
+        return _max_norm(self._dual_terms())
+
+    @_measure
+    def duality_gap(self) -> np.ndarray:
+        """(*) magnitude of x'Qx + q'x + b'y + h'z+ - h_lower'(-z)+ + ub'z_box+ - lb'(-z_box)+."""
+        return np.abs(reduce(np.add, self._gap_terms()))
+
+    @_measure
+    def gap_scale(self) -> np.ndarray:
+        """(*) largest magnitude among x'Qx, q'x, b'y, the z terms and the z_box terms."""
+        return _max_norm(term[..., None] for term in self._gap_terms())
+
+    def raise_for_status(self) -> None:
+        """Do nothing if every problem is SOLVED.
+
+        Raises
+        ------
+        SolveError
+            Some are not. The message counts them and says what to try for the first one.
+        """
+        failed = np.argwhere(~self.solved)
+        if not len(failed):
+            return
+        first = tuple(int(i) for i in failed[0])
+        status = Status(self.status[first])
+        counts = Counter(Status(value).name for value in self.status[~self.solved].tolist())
+        listed = ", ".join(f"{count} {name}" for name, count in counts.items())
+        raise SolveError(
+            f"{len(failed)} of {self.status.size} problems not solved ({listed}). The first is "
+            f"index {first}: {status.name}. {status.remedy} The attribute .solution of this error "
+            "holds all results; throw=False returns them instead.",
+            self,
+        )
+
+    def _vector(self, name: str) -> np.ndarray:
+        array = getattr(self.problem, name)
+        return np.zeros(0) if array is None else _wide(array)
+
+    def _times(self, name: str, v: np.ndarray, transposed: bool = False) -> np.ndarray:
+        """Matrix times vector per problem; a shared matrix is not repeated."""
+        array = getattr(self.problem, name)
+        M = np.zeros((0, self.problem.n)) if array is None else _wide(array)
+        M = M.swapaxes(-1, -2) if transposed else M
+        return _wide(v) @ M.T if M.ndim == 2 else (M @ _wide(v)[..., None])[..., 0]
+
+    def _sides(self) -> Iterator[_Side]:
+        """Yield the four lists of limits, absent ones as infinite."""
+        Gx, x, z, z_box = self._times("G", self.x), _wide(self.x), _wide(self.z), _wide(self.z_box)
+        rows = [("h", Gx, z, 1), ("h_lower", Gx, z, -1)]
+        box = [("ub", x, z_box, 1), ("lb", x, z_box, -1)]
+        for name, value, multiplier, sign in rows + box:
+            array = getattr(self.problem, name)
+            limit = np.full(value.shape[-1], NO_LIMIT[name]) if array is None else _wide(array)
+            force = np.maximum(sign * multiplier, 0.0)
+            yield _Side(value, limit, ~(np.abs(limit) >= DROPPED), force, sign)
+
+    def _dual_terms(self) -> list[np.ndarray]:
+        Qx = 0.5 * (self._times("Q", self.x) + self._times("Q", self.x, transposed=True))
+        Gz = self._times("G", self.z, transposed=True)
+        Ay = self._times("A", self.y, transposed=True)
+        return [Qx, self._vector("q"), Gz, Ay, _wide(self.z_box)]
+
+    def _gap_terms(self) -> list[np.ndarray]:
+        x = _wide(self.x)
+        pull = [_dot(np.where(s.kept, s.limit, 0.0), s.sign * s.force) for s in self._sides()]
+        return [
+            _dot(x, self._times("Q", self.x)),
+            _dot(self._vector("q"), x),
+            _dot(self._vector("b"), _wide(self.y)),
+            pull[0] + pull[1],
+            pull[2] + pull[3],
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """Gradients of a scalar function of the solution with respect to the problem's data.
+
+    Each has the shape in which its argument was given, or is None where that was absent. What the
+    batch shares receives the sum over the batch, not the mean. The gradient of Q is symmetric: it
+    is the gradient with respect to Q's symmetric part.
+    """
+
+    Q: np.ndarray
+    q: np.ndarray
+    G: np.ndarray | None = None
+    h: np.ndarray | None = None
+    A: np.ndarray | None = None
+    b: np.ndarray | None = None
+    lb: np.ndarray | None = None
+    ub: np.ndarray | None = None
+    h_lower: np.ndarray | None = None
+
+
+class _Side(NamedTuple):
+    """One list of limits: sign * (value - limit) <= 0 with a force >= 0, where it is kept."""
+
+    value: np.ndarray
+    limit: np.ndarray
+    kept: np.ndarray
+    force: np.ndarray
+    sign: int
+
+
+def _wide(array: np.ndarray | float) -> np.ndarray:
+    return np.asarray(array, np.float64)
+
+
+def _dot(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    return np.einsum("...i,...i->...", u, v)
+
+
+def _max_norm(terms: Iterable[np.ndarray]) -> np.ndarray:
+    """Largest magnitude per problem over all terms; 0 for no entries, NaN if there is one."""
+    return reduce(np.maximum, (np.abs(term).max(axis=-1, initial=0.0) for term in terms))

@@ -1,0 +1,14 @@
+"""Fixtures of the tests."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Folder of real and nasty problems that lies beside a checkout of the project."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("needs the problem collection in ../shared/data, absent here")
+    return folder

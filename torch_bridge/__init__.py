@@ -1,0 +1,15 @@
+"""QPs as differentiable PyTorch functions and layers, on top of qpcore."""
+
+try:
+    import torch  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != "torch":
+        raise
+    raise ImportError(
+        "torch_bridge needs PyTorch, which is not installed: pip install qpcore[torch]"
+    ) from error
+
+from torch_bridge.function import QPResult, solve_qp
+from torch_bridge.layer import OptNetLayer, QPLayer
+
+__all__ = ["OptNetLayer", "QPLayer", "QPResult", "solve_qp"]
