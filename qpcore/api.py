@@ -17,14 +17,17 @@ from qpcore.settings import Settings
 from qpcore.solution import Gradients, Solution
 from qpcore.status import Status
 
-# Regularisation of the KKT matrix, the threshold of certificates, and what rounding may take from
-# Q's eigenvalues: fractions of 1 that the dtype can resolve.
-REGULARISATION = {np.dtype(np.float64): 1e-8, np.dtype(np.float32): 1e-5}
-CERTIFICATE = {np.dtype(np.float64): 1e-8, np.dtype(np.float32): 1e-5}
-ROUNDING = {np.dtype(np.float64): 1e-8, np.dtype(np.float32): 1e-5}
+# What the dtype can resolve, as fractions of the scaled data, whose entries are near one.
+# rho, delta: regularisation of variables and rows; the KKT matrix has entries up to 1/delta, whose
+# rounding errors rho must cover. ray: residual of a certificate. convexity: what rounding may take
+# from Q's eigenvalues. careful: refine every step; float64 does so where residuals demand it.
+PRECISION = {
+    np.dtype(np.float64): {"ray": 1e-8, "rho": 1e-8, "delta": 1e-8, "convexity": 1e-8, "careful": 0},
+    np.dtype(np.float32): {"ray": 1e-5, "rho": 1e-3, "delta": 1e-4, "convexity": 1e-5, "careful": 1},
+}
 
 # Share of the way to the boundary that a step takes.
-SHORTEN = 0.995
+SHORTEN = 0.999
 
 
 def solve(
@@ -207,12 +210,6 @@ def sizes_of(problem: Problem) -> Sizes:
 def parameters_of(problem: Problem, settings: Settings) -> Parameters:
     """Settings and constants, in the dtype of the data."""
     dtype = problem.dtype
-    numbers = (
-        settings.tolerance(dtype),
-        CERTIFICATE[dtype],
-        REGULARISATION[dtype],
-        REGULARISATION[dtype],
-        ROUNDING[dtype],
-        SHORTEN,
-    )
-    return Parameters(int(settings.max_iterations), *(dtype.type(number) for number in numbers))
+    numbers = PRECISION[dtype] | {"tol": settings.tolerance(dtype), "shorten": SHORTEN}
+    typed = {name: dtype.type(number) for name, number in numbers.items()}
+    return Parameters(max_iterations=int(settings.max_iterations), **typed)

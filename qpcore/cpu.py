@@ -42,7 +42,7 @@ def solve_packs(data, result, memory, sizes, parameters, start, stop):
     work = carve(as_packs(memory), sizes.n, sizes.m, sizes.p, sizes.rows)
     slots = memory.shape[1]
     for pack in range(start, stop):
-        load(work.qp, data, sizes, pack * slots, slots, pack > start, team)
+        load(work, data, sizes, pack * slots, slots, pack > start, team)
         solve_problem(work, parameters, sizes, team)
         store(result, work, sizes, pack * slots, slots, team)
 
@@ -54,7 +54,7 @@ def differentiate_packs(data, answer, cotangents, adjoint, memory, sizes, parame
     work = carve(as_packs(memory), sizes.n, sizes.m, sizes.p, sizes.rows)
     slots = memory.shape[1]
     for pack in range(start, stop):
-        load(work.qp, data, sizes, pack * slots, slots, pack > start, team)
+        load(work, data, sizes, pack * slots, slots, pack > start, team)
         load_cotangents(work, answer, cotangents, sizes, pack * slots, slots, team)
         differentiate(work, parameters, sizes, team)
         store_adjoint(adjoint, work, sizes, pack * slots, slots, team)

@@ -1,7 +1,8 @@
 """Tables of cases that several tests run over."""
 
 import numpy as np
-from problems import Form, infeasible, known, nonconvex, unbounded
+from failures import infeasible, nonconvex, unbounded
+from problems import Form, known
 
 FORMS = [
     Form(1),

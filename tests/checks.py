@@ -6,8 +6,7 @@ Residuals are plain formulas on the original data of one problem at a time, in f
 from typing import NamedTuple
 
 import numpy as np
-from oracle import Point, full, one, sensitivity
-from problems import weighted
+from oracle import Point, full, one, sensitivity, weighted
 
 # Numbers of the contract, on purpose not imported from what is judged.
 SOLVED, MAX_ITERATIONS, PRIMAL_INFEASIBLE, DUAL_INFEASIBLE = 0, 1, 2, 3

@@ -60,6 +60,11 @@ def full(data):
     return {"Q": Q, "q": given["q"], "G": G, "A": A, "b": given.get("b", np.zeros(0)), **limits}
 
 
+def weighted(upper, lower, z):
+    """Sum of the limits that the signs of z choose: upper' max(z, 0) + lower' min(z, 0)."""
+    return sum(v * (upper[i] if v > 0 else lower[i]) for i, v in enumerate(z) if v != 0)
+
+
 def active_system(data, active):
     """Matrix and right-hand side of the KKT system in (x, z of active rows, y, active z_box)."""
     d = full(data)

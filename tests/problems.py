@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from oracle import Active, Point, exact_solution, full, one, sensitivity
+from oracle import Active, Point, exact_solution, one, sensitivity
 
 MARGIN = 0.1  # active multipliers and inactive slacks are at least this large
 SENSITIVITY = 30.0  # times the condition of Q: bound on the inverse of the active KKT matrix
@@ -165,65 +165,6 @@ def _limits(value, sides, active, rng):
     return np.where(sides[0], upper, np.inf), np.where(sides[1], lower, -np.inf)
 
 
-def infeasible(form, seed):
-    """One problem around a Farkas ray: rows and bounds, weighted, sum to 0'x <= -1."""
-    rng = np.random.default_rng(seed)
-    data = known(form, seed).data
-    d = full(data)
-    rows, z_box = (
-        np.where(np.isfinite(upper) & (np.isinf(lower) | (rng.random(len(upper)) < 0.5)), 1, -1)
-        * (np.isfinite(upper) | np.isfinite(lower))
-        * rng.uniform(MARGIN, 1, len(upper))
-        for upper, lower in ((d["h"], d["h_lower"]), (d["ub"], d["lb"]))
-    )
-    z, y = rows, rng.uniform(MARGIN, 1, form.p)
-    block, weight = ("A", y) if form.p else ("G", z)
-    closing = np.flatnonzero(weight)[-1]
-    excess = d["G"].T @ z + d["A"].T @ y + z_box
-    data[block] = d[block].copy()
-    data[block][closing] -= excess / weight[closing]
-    bound = weighted(d["h"], d["h_lower"], z) + weighted(d["ub"], d["lb"], z_box) + d["b"] @ y
-    for name in ("b",) if form.p else ("h", "h_lower"):
-        if name in data:
-            data[name] = data[name].copy()
-            data[name][closing] -= (bound + 1) / weight[closing]
-    return data
-
-
-def weighted(upper, lower, z):
-    """Sum of the limits that the signs of z choose: upper' max(z, 0) + lower' min(z, 0)."""
-    return sum(v * (upper[i] if v > 0 else lower[i]) for i, v in enumerate(z) if v != 0)
-
-
-def unbounded(form, seed):
-    """One feasible problem with a ray along which nothing binds and the cost falls."""
-    rng = np.random.default_rng(seed)
-    problem = known(form, seed)
-    data, x = dict(problem.data), problem.answer.x
-    d, ray = full(data), rng.standard_normal(form.n)
-    above, below = np.isfinite(d["ub"]), np.isfinite(d["lb"])
-    ray = np.where(above, np.where(below, 0, -np.abs(ray)), np.where(below, np.abs(ray), ray))
-    flat = np.eye(form.n) - np.outer(ray, ray) / (ray @ ray)
-    data["Q"], data["q"] = flat @ d["Q"] @ flat, d["q"] - ray * (d["q"] @ ray + 1) / (ray @ ray)
-    if form.p:
-        data["A"] = d["A"] @ flat
-        data["b"] = data["A"] @ x
-    if form.m:
-        along, upper, lower = d["G"] @ ray, np.isfinite(d["h"]), np.isfinite(d["h_lower"])
-        flip = np.where((upper & (along > 0)) | (lower & (along < 0)), -1, 1)
-        data["G"] = np.where((upper & lower)[:, None], d["G"] @ flat, flip[:, None] * d["G"])
-        for name in {"h", "h_lower"} & data.keys():
-            data[name] = d[name] + (data["G"] - d["G"]) @ x
-    return data
-
-
-def nonconvex(form, seed):
-    """One problem whose Q has the eigenvalue -1."""
-    data = known(form, seed).data
-    v = np.linalg.eigh(data["Q"])[1][:, -1]
-    return data | {"Q": data["Q"] - 2 * np.outer(v, v)}
-
-
 def paper(n, m, p, seed, batch=()):
     """Profile of the OptNet paper's timing runs (Amos & Kolter 2017): feasible, answer unknown."""
     rng = np.random.default_rng(seed)
@@ -241,7 +182,7 @@ def paper(n, m, p, seed, batch=()):
 def neighbours(problem, name, count, size=1e-5):
     """Batch that differs from one known problem in one argument by perturbations of ``size``.
 
-    Every other argument stays shared. ``size`` times ``SENSITIVITY`` is far below ``MARGIN``, so
+    Every other argument stays shared. ``size`` times the sensitivity is far below ``MARGIN``, so
     the same sides hold; for fixed variables, whose bounds would part, they do not.
     """
     value = np.asarray(problem.data[name])

@@ -4,6 +4,7 @@ import cases
 import numpy as np
 import pytest
 from checks import assert_optimal, residuals
+from failures import infeasible, nonconvex, unbounded
 from oracle import (
     CORE,
     Point,
@@ -19,12 +20,9 @@ from problems import (
     MARGIN,
     SENSITIVITY,
     Form,
-    infeasible,
     known,
     neighbours,
-    nonconvex,
     paper,
-    unbounded,
 )
 from scipy.optimize import linprog
 
@@ -105,6 +103,14 @@ def test_unbounded_problems_are_convex_and_fall_along_a_feasible_ray(form):
     assert np.linalg.eigvalsh(data["Q"]).min() > -1e-12
     assert steepest_ray(data) < -1e-2
     assert steepest_ray(known(form, 8).data) > -1e-9
+
+
+@pytest.mark.parametrize("form", [form for form in OPEN if form.m and form.p], ids=str)
+def test_rays_are_exact_in_float32_too(form):
+    """Matrices keep their bits: what blocks or frees a problem does not drown in rounding."""
+    for data, names in ((infeasible(form, 9), "GA"), (unbounded(form, 9), "QqGA")):
+        for name in names:
+            np.testing.assert_array_equal(data[name], data[name].astype(np.float32))
 
 
 def violation(data):

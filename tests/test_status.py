@@ -74,7 +74,6 @@ def test_certificates_in_float32(status):
 INFEASIBLE = {
     "row of zeros": {"G": [[0.0, 0], [1, 0]], "h": [-1.0, 1]},
     "equality of zeros": {"A": [[0.0, 0], [1, 1]], "b": [1.0, 1]},
-    "crossed sides of a row": {"G": [[1.0, 1]], "h": [-1.0], "h_lower": [1.0]},
     "parallel equalities": {"A": [[1.0, 1], [1, 1]], "b": [1.0, 1.001]},
     "equality against the box": {"A": [[1.0, 1]], "b": [10.0], "lb": 0.0, "ub": 1.0},
     "opposite rows": {"G": [[1.0, 0], [-1, 0]], "h": [1.0, -1.0001]},
@@ -93,8 +92,14 @@ def test_primal_infeasible(rows):
 
 
 @pytest.mark.parametrize("gap", [1e-3, 1.0, 1e3])
-def test_crossed_bounds_are_primal_infeasible(gap):
-    solution = solve(EYE, [0.0, 0.0], lb=[gap, 0.0], ub=[0.0, 1.0], throw=False)
+@pytest.mark.parametrize("block", ["bounds", "rows"])
+def test_crossed_sides_are_primal_infeasible(block, gap):
+    """A status only: one multiplier per row cannot hold the proof, which weighs both its sides."""
+    lower, upper = [gap, 0.0], [0.0, 1.0]
+    rows = {"lb": lower, "ub": upper}
+    if block == "rows":
+        rows = {"G": [[1.0, 1], [1, -1]], "h": upper, "h_lower": lower}
+    solution = solve(EYE, [0.0, 0.0], **rows, throw=False)
     assert_status(solution, Status.PRIMAL_INFEASIBLE)
     assert_nan(solution, ["x"])
 
@@ -121,7 +126,6 @@ CURVED = {
     "no diagonal sign": {"Q": [[0.0, 1.0], [1.0, 0.0]], "lb": -1.0, "ub": 1.0},
     "negative definite": {"Q": -EYE, "G": np.vstack([EYE, -EYE]), "h": 1.0},
     "slightly negative": {"Q": np.diag([1.0, -1e-3]), "lb": -1.0, "ub": 1.0},
-    "large and slightly negative": {"Q": np.diag([1e6, -1.0]), "lb": -1.0, "ub": 1.0},
 }
 
 
@@ -132,6 +136,11 @@ def test_not_convex(data, dtype):
     solution = solve(**data, throw=False)
     assert_status(solution, Status.NOT_CONVEX)
     assert_nan(solution)
+
+
+def test_a_negative_eigenvalue_beside_a_large_one_is_found_in_float64():
+    solution = solve(np.diag([1e6, -1.0]), [0.1, 0.2], lb=-1.0, ub=1.0, throw=False)
+    assert_status(solution, Status.NOT_CONVEX)
 
 
 @pytest.mark.parametrize("size", [1e-12, 1e-10])
@@ -180,10 +189,35 @@ def test_max_iterations_keeps_the_last_iterate(dtype):
         assert np.isfinite(getattr(solution, name)).all()
 
 
-def test_numbers_beyond_the_floating_range_are_never_called_solved():
-    """The minimiser is -1e600."""
-    solution = solve(1e-300 * EYE, [1e300, 1e300], throw=False)
-    assert not solution.solved
+def test_an_objective_that_overflows_is_a_numerical_error():
+    """The minimiser 1e160 is a number, its square is none."""
+    solution = solve(EYE, [1e160, -1e160], throw=False)
+    assert_status(solution, Status.NUMERICAL_ERROR)
+
+
+EXTREME = {
+    "answer beyond the range": {"Q": 1e-300 * EYE, "q": [1e300, 1e300]},
+    "largest cost": {"Q": EYE, "q": [1e308, 1e308]},
+    "largest curvature": {"Q": 1e308 * EYE, "q": [1.0, 1]},
+    "all of the largest": {"Q": 1e308 * np.ones((2, 2)), "q": [1e308, 1e308]},
+    "largest row": {"Q": EYE, "q": [1.0, 1], "G": [[1e308, 1e308]], "h": [-1.0]},
+    "largest and smallest equality": {
+        "Q": EYE, "q": [1.0, 1], "A": [[1e300, 1e300], [1e-300, -1e-300]], "b": [1e300, 1e-300],
+    },
+    "smallest of all": {"Q": 1e-300 * EYE, "q": [1e-300, 0], "G": 1e-300 * EYE, "h": -1e-300},
+    "bound far away": {"Q": 0 * EYE, "q": [1.0, 1], "lb": -9e19},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("data", EXTREME.values(), ids=EXTREME)
+def test_extreme_numbers_never_get_a_wrong_verdict(data):
+    solution = solve(**data, throw=False)
+    status = Status(int(solution.status))
+    with np.errstate(all="ignore"):
+        if status is Status.SOLVED:
+            assert_solved(solution, data, 1e-8)
+        elif status not in (Status.NUMERICAL_ERROR, Status.MAX_ITERATIONS):
+            assert_certificate(data, solution, ())
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

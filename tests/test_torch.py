@@ -77,6 +77,8 @@ LAYOUTS = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_answer_has_the_right_gradient_by_every_argument(layout):
     problem = tensors(LAYOUTS[layout])
+    if layout == "linear program":
+        problem["Q"].requires_grad_(False)  # a step down from zero is no longer convex
 
     def answers(*values):
         return solve_qp(**dict(zip(problem, values, strict=True)), settings=TIGHT)[:4]
@@ -90,7 +92,7 @@ def test_gradient_of_a_nonsymmetric_Q_is_that_of_its_symmetric_part():
     skew = np.triu(np.random.default_rng(0).standard_normal((4, 4)), 1)
     symmetric = gradients(tensors(data))["Q"]
     found = gradients(tensors(data | {"Q": data["Q"] + skew - skew.T}))["Q"]
-    torch.testing.assert_close(found, found.mT, rtol=0, atol=0)
+    torch.testing.assert_close(found, found.mT, rtol=1e-13, atol=1e-13)
     torch.testing.assert_close(found, symmetric, rtol=1e-9, atol=1e-9)
 
 
@@ -272,6 +274,8 @@ def test_second_derivative_raises():
         torch.autograd.functional.hessian(lambda q: solve_qp(Q, q).x.sum(), problem["q"])
 
 
+# torch itself imports scripted code on the first use of forward mode
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
 def test_forward_mode_raises():
     problem = tensors(known(FORM, 1).data)
     with forward_ad.dual_level():

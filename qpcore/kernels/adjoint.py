@@ -5,10 +5,10 @@ last factor belongs to an earlier iterate. Rows with a multiplier act as equalit
 at all; iterative refinement on the unreduced system takes the regularisation out again.
 """
 
-from qpcore.kernels.kkt import factor_kkt, multiply_C, multiply_C_transposed, solve_kkt
-from qpcore.kernels.linalg import multiply, multiply_symmetric, multiply_transposed
+from qpcore.kernels.kkt import add_where, factor_kkt, multiply_C, multiply_kkt, solve_kkt
 from qpcore.kernels.machine import barrier, kernel, larger, like, team_max, where
 from qpcore.kernels.presolve import fix_equal_limits
+from qpcore.kernels.scaling import multiply_each
 
 # Slack per multiplier of a row without multiplier: it does not bind at all.
 UNBOUND = 1e30
@@ -23,10 +23,11 @@ def differentiate(work, parameters, sizes, team):
 
     On entry `at` holds the answer, `residual` the cotangents: x̄ in Qx, v̄ in sides[0], ȳ in Ax.
     """
-    qp, at, residual, step, system, outcome = work
+    qp, scale, at, residual, step, fix, system, past, outcome = work
     fix_equal_limits(qp, sizes, team)
-    weigh_answer(qp, at, residual, system, parameters.delta, sizes, team)
-    factor_kkt(qp, system, parameters.rho, parameters.delta, sizes, team)
+    scale_answer(work, sizes, team)
+    weigh_answer(qp, at, system, parameters.delta, sizes, team)
+    factor_kkt(qp, system, parameters, sizes, team)
     clear(at, sizes, team)
     error = like(UNBOUND, qp.q[0])
     improving = error > 0
@@ -34,17 +35,32 @@ def differentiate(work, parameters, sizes, team):
         news = aim(work, sizes, team)
         improving = improving & (news + news < error)
         error = news
-        solve_kkt(qp, system, step, sizes, team)
-        add_where(improving, at, step, system, sizes, team)
+        solve_kkt(qp, system, fix, sizes, team)
+        add_where(improving, at, fix, sizes, team)
+    multiply_each(at, scale.x, scale.rows, scale.y, sizes, team)
 
 
 @kernel
-def weigh_answer(qp, at, residual, system, delta, sizes, team):
+def scale_answer(work, sizes, team):
+    """Bring the answer and the cotangents to the scale of the matrices (15)."""
+    qp, scale, at, residual, step, fix, system, past, outcome = work
+    multiply_each(at, scale.per_x, scale.per_rows, scale.per_y, sizes, team)
+    for j in range(team.lane, sizes.n, team.width):
+        residual.Qx[j] *= scale.x[j]
+    for i in range(team.lane, sizes.rows, team.width):
+        residual.sides[0, i] *= scale.rows[i]
+    for i in range(team.lane, sizes.p, team.width):
+        residual.Ax[i] *= scale.y[i]
+    barrier(team)
+
+
+@kernel
+def weigh_answer(qp, at, system, delta, sizes, team):
     """T = slack / |v| of each row, kept in `damp`, and weight = 1 / (T + δ) (13)."""
-    multiply_C(residual.Cx, qp, at.x, team)
+    multiply_C(at.Cx, qp, at.x, team)
     zero, one, unbound = like(0, qp.q[0]), like(1, qp.q[0]), like(UNBOUND, qp.q[0])
     for i in range(team.lane, sizes.rows, team.width):
-        v, Cx = at.v[i], residual.Cx[i]
+        v, Cx = at.v[i], at.Cx[i]
         slack = where(v > 0, qp.limit[0, i] - Cx, Cx - qp.limit[1, i])
         T = where(abs(v) > 0, larger(zero, slack) / abs(v), unbound)
         T = where(T < unbound, T, unbound)
@@ -64,47 +80,31 @@ def clear(at, sizes, team):
         at.y[i] = zero
     for i in range(team.lane, sizes.rows, team.width):
         at.v[i] = zero
+        at.Cx[i] = zero
     barrier(team)
 
 
 @kernel
 def aim(work, sizes, team):
     """Right-hand sides that take the unreduced system's residual (13) away; its size is returned."""
-    qp, at, residual, step, system, outcome = work
+    qp, scale, at, residual, step, fix, system, past, outcome = work
     n = sizes.n
-    multiply_symmetric(step.x, qp.K, qp.Q_diagonal, at.x, team)
-    multiply(residual.Ay, qp.At, at.y, team)
-    multiply_transposed(system.right[n:], qp.At, at.x, team)
-    multiply_C(residual.Cx, qp, at.x, team)
-    multiply_C_transposed(residual.Cv, qp, at.v, team)
+    multiply_kkt(system.right, work, at, sizes, team)
     error = like(0, qp.q[0])
     one = like(1, error)
     for j in range(team.lane, n, team.width):
-        system.right[j] = -residual.Qx[j] - step.x[j] - residual.Cv[j] - residual.Ay[j]
+        system.right[j] = -residual.Qx[j] - system.right[j]
         error = larger(error, abs(system.right[j]))
     for i in range(team.lane, sizes.p, team.width):
         system.right[n + i] = -residual.Ax[i] - system.right[n + i]
         error = larger(error, abs(system.right[n + i]))
     for i in range(team.lane, sizes.rows, team.width):
         T = system.damp[i]
-        r = T * at.v[i] - residual.Cx[i] - residual.sides[0, i]
+        r = T * at.v[i] - at.Cx[i] - residual.sides[0, i]
         system.push[i] = -system.weight[i] * r
         error = larger(error, abs(r) / (one + T))
     barrier(team)
     return team_max(error, team)
-
-
-@kernel
-def add_where(improving, at, step, system, sizes, team):
-    """Add the correction, where the last one helped."""
-    n = sizes.n
-    for j in range(team.lane, n, team.width):
-        at.x[j] = where(improving, at.x[j] + step.x[j], at.x[j])
-    for i in range(team.lane, sizes.p, team.width):
-        at.y[i] = where(improving, at.y[i] + system.right[n + i], at.y[i])
-    for i in range(team.lane, sizes.rows, team.width):
-        at.v[i] = where(improving, at.v[i] + step.v[i], at.v[i])
-    barrier(team)
 
 
 @kernel

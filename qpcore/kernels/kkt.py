@@ -3,7 +3,13 @@
 Numbers in brackets are equations of derivation.md.
 """
 
-from qpcore.kernels.linalg import factor, multiply, multiply_transposed, solve_factored
+from qpcore.kernels.linalg import (
+    factor,
+    multiply,
+    multiply_symmetric,
+    multiply_transposed,
+    solve_factored,
+)
 from qpcore.kernels.machine import barrier, kernel, like, where
 
 
@@ -44,9 +50,9 @@ def weigh(qp, at, system, delta, sizes, team):
 
 
 @kernel
-def factor_kkt(qp, system, rho, delta, sizes, team):
+def factor_kkt(qp, system, parameters, sizes, team):
     """Factor the condensed matrix [[Q + ρI + Cᵀ diag(weight) C, Aᵀ], [A, -δI]] (8, 9)."""
-    n, m = sizes.n, sizes.m
+    n, m, rho, delta = sizes.n, sizes.m, parameters.rho, parameters.delta
     for j in range(team.lane, n, team.width):
         system.diagonal[j] = qp.Q_diagonal[j] + rho
         if sizes.rows > m:
@@ -54,22 +60,50 @@ def factor_kkt(qp, system, rho, delta, sizes, team):
     for i in range(n + team.lane, n + sizes.p, team.width):
         system.diagonal[i] = like(-delta, qp.q[0])
     barrier(team)
-    factor(qp.K, system.diagonal, qp.Gt, system.weight, n + sizes.p, team)
+    factor(qp.K, system.diagonal, qp.Gt, system.weight, n + sizes.p, rho, team)
 
 
 @kernel
-def solve_kkt(qp, system, step, sizes, team):
-    """Solve for dx, dy (left in `right`), C dx and dv, given `right` = [rx; ry] and `push` (8)."""
+def solve_kkt(qp, system, out, sizes, team):
+    """Solve for x, y, Cx and v in `out`, given `right` = [rx; ry] and `push` (8)."""
     n = sizes.n
-    multiply_C_transposed(step.x, qp, system.push, team)
+    multiply_C_transposed(out.x, qp, system.push, team)
     for j in range(team.lane, n, team.width):
-        system.right[j] -= step.x[j]
+        system.right[j] -= out.x[j]
     barrier(team)
     solve_factored(qp.K, system.diagonal, n, system.right, team)
     for j in range(team.lane, n, team.width):
-        step.x[j] = system.right[j]
+        out.x[j] = system.right[j]
+    for i in range(team.lane, sizes.p, team.width):
+        out.y[i] = system.right[n + i]
     barrier(team)
-    multiply_C(step.Cx, qp, step.x, team)
+    multiply_C(out.Cx, qp, out.x, team)
     for i in range(team.lane, sizes.rows, team.width):
-        step.v[i] = system.weight[i] * step.Cx[i] + system.push[i]
+        out.v[i] = system.weight[i] * out.Cx[i] + system.push[i]
+    barrier(team)
+
+
+@kernel
+def multiply_kkt(out, work, point, sizes, team):
+    """out = [Qx + Cᵀv + Aᵀy; Ax] at a point, the unregularised dual and equality rows."""
+    qp, scale, at, residual, step, fix, system, past, outcome = work
+    n = sizes.n
+    multiply_symmetric(past.Qx, qp.K, qp.Q_diagonal, point.x, team)
+    multiply_C_transposed(past.pull, qp, point.v, team)
+    multiply(out[:n], qp.At, point.y, team)
+    for j in range(team.lane, n, team.width):
+        out[j] += past.Qx[j] + past.pull[j]
+    multiply_transposed(out[n:], qp.At, point.x, team)
+
+
+@kernel
+def add_where(wanted, point, fix, sizes, team):
+    """Add a correction to x, v, y and Cx where it is wanted."""
+    for j in range(team.lane, sizes.n, team.width):
+        point.x[j] = where(wanted, point.x[j] + fix.x[j], point.x[j])
+    for i in range(team.lane, sizes.p, team.width):
+        point.y[i] = where(wanted, point.y[i] + fix.y[i], point.y[i])
+    for i in range(team.lane, sizes.rows, team.width):
+        point.v[i] = where(wanted, point.v[i] + fix.v[i], point.v[i])
+        point.Cx[i] = where(wanted, point.Cx[i] + fix.Cx[i], point.Cx[i])
     barrier(team)

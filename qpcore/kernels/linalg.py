@@ -10,7 +10,7 @@ border between the two blocks, so a tile has one sign.
 
 import math
 
-from qpcore.kernels.machine import barrier, kernel, like, team_sum
+from qpcore.kernels.machine import barrier, kernel, like, team_sum, where
 
 TILE = 4
 
@@ -99,12 +99,13 @@ def eliminate(tile, K, i, j, positive, done):
 
 
 @kernel
-def factor(K, diagonal, Gt, weight, size, team):
+def factor(K, diagonal, Gt, weight, size, floor, team):
     """Factor K[:size, :size] + Gᵀ W G = L S Lᵀ (9); Gᵀ W G belongs to the first n = len(Gt) rows.
 
     Read: the strict upper triangle of K, its diagonal in `diagonal`. Written: L into the lower
     triangle of K, the inverse of its diagonal into `diagonal`. The Gram matrix is never stored:
-    each tile is formed and eliminated while it is in registers.
+    each tile is formed and eliminated while it is in registers. A pivot below `floor` is a rounding
+    error, since regularisation alone gives that much, and is lifted to it.
     """
     n = Gt.shape[0]
     upper_blocks = (n + TILE - 1) // TILE
@@ -112,7 +113,7 @@ def factor(K, diagonal, Gt, weight, size, team):
     for block in range(blocks):
         start, stop = tile_rows(block, upper_blocks, n, size)
         if team.lane == 0:
-            diagonal_tile(K, diagonal, Gt, weight, start, stop)
+            diagonal_tile(K, diagonal, Gt, weight, start, stop, floor)
         barrier(team)
         for other in range(block + 1 + team.lane, blocks, team.width):
             begin, end = tile_rows(other, upper_blocks, n, size)
@@ -129,7 +130,7 @@ def tile_rows(block, upper_blocks, n, size):
 
 
 @kernel
-def diagonal_tile(K, diagonal, Gt, weight, start, stop):
+def diagonal_tile(K, diagonal, Gt, weight, start, stop, floor):
     """Factor the tile on the diagonal; its sign is that of its part."""
     n = Gt.shape[0]
     j = four(start, stop)
@@ -145,14 +146,13 @@ def diagonal_tile(K, diagonal, Gt, weight, start, stop):
     t = eliminate(t, K, j, j, n, start)
     if start >= n:  # S = -1: the factor of the negative tile
         t = (negated(t[0]), negated(t[1]), negated(t[2]), negated(t[3]))
-    one = like(1, d[start])
-    d0 = one / math.sqrt(t[0][0])
+    d0 = inverse_root(t[0][0], floor)
     l10, l20, l30 = t[1][0] * d0, t[2][0] * d0, t[3][0] * d0
-    d1 = one / math.sqrt(t[1][1] - l10 * l10)
+    d1 = inverse_root(t[1][1] - l10 * l10, floor)
     l21, l31 = (t[2][1] - l20 * l10) * d1, (t[3][1] - l30 * l10) * d1
-    d2 = one / math.sqrt(t[2][2] - l20 * l20 - l21 * l21)
+    d2 = inverse_root(t[2][2] - l20 * l20 - l21 * l21, floor)
     l32 = (t[3][2] - l30 * l20 - l31 * l21) * d2
-    d3 = one / math.sqrt(t[3][3] - l30 * l30 - l31 * l31 - l32 * l32)
+    d3 = inverse_root(t[3][3] - l30 * l30 - l31 * l31 - l32 * l32, floor)
     diagonal[start] = d0
     if start + 1 < stop:
         diagonal[j[1]] = d1
@@ -163,6 +163,12 @@ def diagonal_tile(K, diagonal, Gt, weight, start, stop):
     if start + 3 < stop:
         diagonal[j[3]] = d3
         K[j[3], j[0]], K[j[3], j[1]], K[j[3], j[2]] = l30, l31, l32
+
+
+@kernel(inline=True)
+def inverse_root(pivot, floor):
+    """1/sqrt(pivot) of a pivot that is at least the floor; NaN stays NaN."""
+    return like(1, pivot) / math.sqrt(where(pivot < floor, like(floor, pivot), pivot))
 
 
 @kernel

@@ -1,10 +1,15 @@
 """What a problem's data say before the first iteration: unsound, crossed, fixed, convex or not."""
 
+import math
+
 from qpcore.kernels.linalg import factor
 from qpcore.kernels.machine import as_matrix, barrier, kernel, larger, like, team_max, team_sum, where
 
 # A matrix with zero diagonal gets at least this much on it before its Cholesky factor is tried.
 LEAST_LIFT = 1e-30
+
+# The floor of pivots that lets every pivot pass, so that a negative one shows.
+ANY_PIVOT = -math.inf
 
 
 
@@ -75,7 +80,7 @@ def is_convex(qp, system, convexity, sizes, team):
     for j in range(team.lane, n, team.width):
         system.diagonal[j] = qp.Q_diagonal[j] + lift
     barrier(team)
-    factor(qp.K, system.diagonal, as_matrix(qp.q[:0], n, 0), system.weight, n, team)
+    factor(qp.K, system.diagonal, as_matrix(qp.q[:0], n, 0), system.weight, n, ANY_PIVOT, team)
     zero = scale - scale
     failed = zero
     for j in range(team.lane, n, team.width):

@@ -8,6 +8,7 @@ from collections import namedtuple
 import numpy as np
 
 from qpcore.kernels.machine import barrier, get, kernel, like, put
+from qpcore.kernels.scaling import equilibrate, scale_vectors
 from qpcore.status import Status
 
 # A limit of this magnitude or more, or an infinite one, is no limit.
@@ -24,17 +25,16 @@ Vectors = namedtuple("Vectors", "x z y z_box")
 
 
 @kernel
-def load(qp, data, sizes, first, slots, again, team):
-    """Bring problems first.. into the slots; `again`: shared matrices are still there.
+def load(work, data, sizes, first, slots, again, team):
+    """Bring problems first.. into the slots, equilibrated; `again`: shared matrices still are.
 
     Beyond the end of the batch the last problem fills the slots.
     """
-    batch = data.entry.shape[1]
-    if data.Q.shape[0] > 1 or not again:
+    qp, batch = work.qp, data.entry.shape[1]
+    fresh = not again or data.Q.shape[0] > 1 or data.G.shape[0] > 1 or data.A.shape[0] > 1
+    if fresh:
         load_Q(qp, data, first, slots, batch, team)
-    if sizes.m > 0 and (data.G.shape[0] > 1 or not again):
         load_G(qp, data, first, slots, batch, team)
-    if sizes.p > 0 and (data.A.shape[0] > 1 or not again):
         load_A(qp, data, first, slots, batch, team)
     for slot in range(slots):
         problem = min(first + slot, batch - 1)
@@ -46,6 +46,9 @@ def load(qp, data, sizes, first, slots, again, team):
         load_limits(qp, 0, sizes.m, sizes.rows, data.ub, data.entry[7, problem], slot, team)
         load_limits(qp, 1, sizes.m, sizes.rows, data.lb, data.entry[6, problem], slot, team)
     barrier(team)
+    if fresh:
+        equilibrate(qp, work.scale, sizes, team)
+    scale_vectors(qp, work.scale, sizes, team)
 
 
 @kernel

@@ -20,32 +20,44 @@ Data = namedtuple("Data", "Q q G h A b lb ub h_lower entry")
 # K: strict upper triangle [[Q, Aᵀ], [A, 0]], lower triangle the factor; Gt = Gᵀ; At = Aᵀ within K.
 QP = namedtuple("QP", "K Q_diagonal q Gt At b limit present fixed")
 
-# z: multipliers of the two sides; v: the net multiplier z[0] - z[1] of a row.
-Point = namedtuple("Point", "x y v s z")
+# z: multipliers of the two sides; v: the net multiplier z[0] - z[1] of a row; Cx = C x.
+Point = namedtuple("Point", "x y v s z Cx")
 
-# Products at the iterate, and what is left over: dual (n), rows (2, rows), equalities (p).
-Residual = namedtuple("Residual", "Qx Cv Ay Ax Cx dual sides equality")
+# Products at the iterate, and what is left over: dual (n), sides (2, rows), equality (p).
+Residual = namedtuple("Residual", "Qx Cv Ay Ax dual sides equality")
 
 # Cx = C dx; target: what the complementarity products are to change by.
-Step = namedtuple("Step", "x v s z Cx target")
+Step = namedtuple("Step", "x y v s z Cx target")
+
+# A correction of a step.
+Fix = namedtuple("Fix", "x y v Cx")
 
 # The condensed system: dv = weight * C dx + push in each row (8). right: right-hand side and
 # solution [dx; dy]. diagonal: of K, then of its factor, inverted.
 System = namedtuple("System", "diagonal weight damp push right")
 
+# Factors of Ruiz equilibration for variables, rows of C and rows of A, and one over them (15).
+Scale = namedtuple("Scale", "x rows y per_x per_rows per_y")
+
+# Products at an earlier iterate: Qx, Cᵀv + Aᵀy, Ax.
+Past = namedtuple("Past", "Qx pull Ax")
+
 # outcome: status and iterations, as numbers.
-Work = namedtuple("Work", "qp at residual step system outcome")
+Work = namedtuple("Work", "qp scale at residual step fix system past outcome")
 
 
 def elements(n, m, p, rows):
     """How many elements `carve` takes."""
     size = n + p
     qp = size * size + 2 * n + n * m + p + 5 * rows
-    at = n + p + 5 * rows
-    residual = 4 * n + 2 * p + 3 * rows
-    step = n + 8 * rows
+    at = n + p + 6 * rows
+    residual = 4 * n + 2 * p + 2 * rows
+    step = n + p + 8 * rows
+    fix = n + p + 2 * rows
     system = 2 * size + 3 * rows
-    return qp + at + residual + step + system + 2
+    scale = 2 * (n + p + rows)
+    past = 2 * n + p
+    return qp + at + residual + step + fix + system + scale + past + 2
 
 
 @kernel
@@ -66,22 +78,33 @@ def carve(memory, n, m, p, rows):
     v, memory = vector(memory, rows)
     s, memory = matrix(memory, 2, rows)
     z, memory = matrix(memory, 2, rows)
-    at = Point(x, y, v, s, z)
+    Cx, memory = vector(memory, rows)
+    at = Point(x, y, v, s, z, Cx)
     residual, memory = carve_residual(memory, n, p, rows)
     dx, memory = vector(memory, n)
+    dy, memory = vector(memory, p)
     dv, memory = vector(memory, rows)
     ds, memory = matrix(memory, 2, rows)
     dz, memory = matrix(memory, 2, rows)
     Cdx, memory = vector(memory, rows)
     target, memory = matrix(memory, 2, rows)
-    step = Step(dx, dv, ds, dz, Cdx, target)
+    step = Step(dx, dy, dv, ds, dz, Cdx, target)
+    dx, memory = vector(memory, n)
+    dy, memory = vector(memory, p)
+    dv, memory = vector(memory, rows)
+    Cdx, memory = vector(memory, rows)
+    fix = Fix(dx, dy, dv, Cdx)
     diagonal, memory = vector(memory, size)
     weight, memory = vector(memory, rows)
     damp, memory = vector(memory, rows)
     push, memory = vector(memory, rows)
     right, memory = vector(memory, size)
     system = System(diagonal, weight, damp, push, right)
-    return Work(qp, at, residual, step, system, memory[:2])
+    scale, memory = carve_scale(memory, n, p, rows)
+    Qx, memory = vector(memory, n)
+    pull, memory = vector(memory, n)
+    Ax, memory = vector(memory, p)
+    return Work(qp, scale, at, residual, step, fix, system, Past(Qx, pull, Ax), memory[:2])
 
 
 @kernel
@@ -91,11 +114,22 @@ def carve_residual(memory, n, p, rows):
     Cv, memory = vector(memory, n)
     Ay, memory = vector(memory, n)
     Ax, memory = vector(memory, p)
-    Cx, memory = vector(memory, rows)
     dual, memory = vector(memory, n)
     sides, memory = matrix(memory, 2, rows)
     equality, memory = vector(memory, p)
-    return Residual(Qx, Cv, Ay, Ax, Cx, dual, sides, equality), memory
+    return Residual(Qx, Cv, Ay, Ax, dual, sides, equality), memory
+
+
+@kernel
+def carve_scale(memory, n, p, rows):
+    """The arrays of a Scale."""
+    x, memory = vector(memory, n)
+    v, memory = vector(memory, rows)
+    y, memory = vector(memory, p)
+    per_x, memory = vector(memory, n)
+    per_v, memory = vector(memory, rows)
+    per_y, memory = vector(memory, p)
+    return Scale(x, v, y, per_x, per_v, per_y), memory
 
 
 @kernel

@@ -1,0 +1,150 @@
+"""Certificates of infeasibility (6): multipliers that no x satisfies, directions without end.
+
+Both are looked for twice: in the iterate, which grows along the ray, and in the last step, which is
+free of the offset that the iterate started with.
+"""
+
+from collections import namedtuple
+
+from qpcore.kernels.machine import barrier, kernel, larger, like, team_max, team_sum, where
+from qpcore.status import Status
+
+PRIMAL_INFEASIBLE = int(Status.PRIMAL_INFEASIBLE)
+DUAL_INFEASIBLE = int(Status.DUAL_INFEASIBLE)
+
+# A candidate: direction x with Qx, Cx, Ax; multipliers v, y with pull = Cᵀv + Aᵀy.
+Ray = namedtuple("Ray", "x v y Cx")
+
+
+@kernel
+def remember(residual, past, sizes, team):
+    """Keep the products at this iterate, for the difference with those at the next."""
+    for j in range(team.lane, sizes.n, team.width):
+        past.Qx[j] = residual.Qx[j]
+        past.pull[j] = residual.Cv[j] + residual.Ay[j]
+    for i in range(team.lane, sizes.p, team.width):
+        past.Ax[i] = residual.Ax[i]
+    barrier(team)
+
+
+@kernel
+def find_certificate(work, status, threshold, sizes, team):
+    """The status of problems proved infeasible; their rays take the iterate's place."""
+    qp, scale, at, residual, step, fix, system, past, outcome = work
+    direction = Ray(step.x, step.v, step.y, step.Cx)
+    subtract_past(residual, past, sizes, team)
+    status = examine_ray(qp, scale, at, direction, past, status, threshold, sizes, team)
+    remember(residual, past, sizes, team)
+    iterate = Ray(at.x, at.v, at.y, at.Cx)
+    return examine_ray(qp, scale, at, iterate, past, status, threshold, sizes, team)
+
+
+@kernel
+def subtract_past(residual, past, sizes, team):
+    """Replace the remembered products by what the last step added to them."""
+    for j in range(team.lane, sizes.n, team.width):
+        past.Qx[j] = residual.Qx[j] - past.Qx[j]
+        past.pull[j] = residual.Cv[j] + residual.Ay[j] - past.pull[j]
+    for i in range(team.lane, sizes.p, team.width):
+        past.Ax[i] = residual.Ax[i] - past.Ax[i]
+    barrier(team)
+
+
+@kernel
+def examine_ray(qp, scale, at, ray, products, status, threshold, sizes, team):
+    """Does the candidate prove anything about a problem that is still running?"""
+    reach = -like(threshold, status) * support(qp, ray, sizes, team)
+    strays = stray(qp, scale, ray, products, sizes, team)
+    blocked = (status < 0) & (reach > 0) & (strays <= reach)
+    status = where(blocked, like(PRIMAL_INFEASIBLE, status), status)
+    descent = -like(threshold, status) * slope(qp, ray, sizes, team)
+    rises = rise(qp, scale, ray, products, sizes, team)
+    bottomless = (status < 0) & (descent > 0) & (rises <= descent)
+    status = where(bottomless, like(DUAL_INFEASIBLE, status), status)
+    for j in range(team.lane, sizes.n, team.width):
+        at.x[j] = where(bottomless, ray.x[j], at.x[j])
+    for i in range(team.lane, sizes.rows, team.width):
+        at.v[i] = where(blocked, allowed(qp, ray.v[i], i), at.v[i])
+    for i in range(team.lane, sizes.p, team.width):
+        at.y[i] = where(blocked, ray.y[i], at.y[i])
+    barrier(team)
+    return status
+
+
+@kernel(inline=True)
+def allowed(qp, v, i):
+    """A row's multiplier, or zero if it belongs to a side that the row does not have."""
+    zero = like(0, v)
+    upper, lower = qp.fixed[i] + qp.present[0, i] > 0, qp.fixed[i] + qp.present[1, i] > 0
+    return where(v > 0, where(upper, v, zero), where(lower, v, zero))
+
+
+@kernel
+def support(qp, ray, sizes, team):
+    """The most that vᵀCx + yᵀAx can be at a feasible x: below zero is a contradiction."""
+    total = like(0, qp.q[0])
+    for i in range(team.lane, sizes.rows, team.width):
+        v = allowed(qp, ray.v[i], i)
+        total += v * where(v > 0, qp.limit[0, i], qp.limit[1, i])
+    for i in range(team.lane, sizes.p, team.width):
+        total += qp.b[i] * ray.y[i]
+    return team_sum(total, team)
+
+
+@kernel
+def stray(qp, scale, ray, products, sizes, team):
+    """The largest entry of Cᵀv + Aᵀy in original units, and of multipliers without a side."""
+    worst = like(0, qp.q[0])
+    for j in range(team.lane, sizes.n, team.width):
+        worst = larger(worst, abs(products.pull[j]) * scale.per_x[j])
+    for i in range(team.lane, sizes.rows, team.width):
+        worst = larger(worst, abs(ray.v[i] - allowed(qp, ray.v[i], i)) * scale.rows[i])
+    return team_max(worst, team)
+
+
+@kernel
+def slope(qp, ray, sizes, team):
+    """The slope qᵀx of the cost along x."""
+    total = like(0, qp.q[0])
+    for j in range(team.lane, sizes.n, team.width):
+        total += qp.q[j] * ray.x[j]
+    return team_sum(total, team)
+
+
+@kernel
+def rise(qp, scale, ray, products, sizes, team):
+    """How far x is from a flat direction that no limit blocks, in original units."""
+    worst = like(0, qp.q[0])
+    for j in range(team.lane, sizes.n, team.width):
+        worst = larger(worst, abs(products.Qx[j]) * scale.per_x[j])
+    for i in range(team.lane, sizes.p, team.width):
+        worst = larger(worst, abs(products.Ax[i]) * scale.per_y[i])
+    for i in range(team.lane, sizes.rows, team.width):
+        Cx, per_row = ray.Cx[i], scale.per_rows[i]
+        worst = larger(worst, qp.fixed[i] * abs(Cx) * per_row)
+        worst = larger(worst, qp.present[0, i] * Cx * per_row)
+        worst = larger(worst, -qp.present[1, i] * Cx * per_row)
+    return team_max(worst, team)
+
+
+@kernel
+def normalise_certificate(at, status, sizes, team):
+    """Scale the ray of an infeasible problem to largest entry 1."""
+    one = like(1, status)
+    ray, direction = one - one, one - one
+    for i in range(team.lane, sizes.rows, team.width):
+        ray = larger(ray, abs(at.v[i]))
+    for i in range(team.lane, sizes.p, team.width):
+        ray = larger(ray, abs(at.y[i]))
+    for j in range(team.lane, sizes.n, team.width):
+        direction = larger(direction, abs(at.x[j]))
+    ray, direction = team_max(ray, team), team_max(direction, team)
+    over_ray = where(status == PRIMAL_INFEASIBLE, one / ray, one)
+    over_direction = where(status == DUAL_INFEASIBLE, one / direction, one)
+    for i in range(team.lane, sizes.rows, team.width):
+        at.v[i] *= over_ray
+    for i in range(team.lane, sizes.p, team.width):
+        at.y[i] *= over_ray
+    for j in range(team.lane, sizes.n, team.width):
+        at.x[j] *= over_direction
+    barrier(team)

@@ -1,0 +1,144 @@
+"""Ruiz equilibration: every row and column of the KKT matrix gets a largest entry near one (15).
+
+Scaled quantities are what the solver works with; residuals are judged, and answers given, on the
+original data. With D, E, F the factors of variables, rows of C and rows of A:
+
+    Q -> D Q D,  q -> D q,  G -> E G D,  A -> F A D,  x = D x^,  v = E v^,  y = F y^.
+
+A bound's row in C stays a row of the identity, so its E is 1/D.
+"""
+
+import math
+
+from qpcore.kernels.linalg import own_from
+from qpcore.kernels.machine import any_lane, barrier, kernel, larger, like, team_max, where
+
+# Rounds at most; a problem is done when all norms lie within this factor of one.
+ROUNDS = 10
+NEAR = 4.0
+
+
+@kernel
+def equilibrate(qp, scale, sizes, team):
+    """Scale the matrices of a problem in place, and note the factors."""
+    one = like(1, qp.q[0])
+    fill_ones(scale.x, one, team)
+    fill_ones(scale.y, one, team)
+    fill_ones(scale.rows, one, team)
+    for _ in range(ROUNDS):
+        column_norms(qp, scale, sizes, team)
+        if not any_lane(choose_factors(scale, sizes, team)):
+            break
+        apply_factors(qp, scale, sizes, team)
+    for j in range(team.lane, sizes.n, team.width):
+        scale.per_x[j] = one / scale.x[j]
+        if sizes.rows > sizes.m:
+            scale.rows[sizes.m + j] = scale.per_x[j]
+    for i in range(team.lane, sizes.p, team.width):
+        scale.per_y[i] = one / scale.y[i]
+    barrier(team)
+    for i in range(team.lane, sizes.rows, team.width):
+        scale.per_rows[i] = one / scale.rows[i]
+    barrier(team)
+
+
+@kernel
+def fill_ones(v, one, team):
+    """Set v = 1."""
+    for i in range(team.lane, v.shape[0], team.width):
+        v[i] = one
+    barrier(team)
+
+
+@kernel
+def column_norms(qp, scale, sizes, team):
+    """Largest entry of each row of the KKT matrix: variables in per_x, then per_y and per_rows."""
+    n, m, zero = sizes.n, sizes.m, like(0, qp.q[0])
+    for j in range(team.lane, n, team.width):
+        scale.per_x[j] = abs(qp.Q_diagonal[j])
+    for i in range(team.lane, sizes.p, team.width):
+        scale.per_y[i] = zero
+    for k in range(team.lane, m, team.width):
+        scale.per_rows[k] = zero
+    barrier(team)
+    for j in range(n):
+        worst = zero
+        for k in range(own_from(j + 1, team), n, team.width):
+            size = abs(qp.K[j, k])
+            worst = larger(worst, size)
+            scale.per_x[k] = larger(scale.per_x[k], size)
+        for i in range(team.lane, sizes.p, team.width):
+            size = abs(qp.At[j, i])
+            worst = larger(worst, size)
+            scale.per_y[i] = larger(scale.per_y[i], size)
+        for k in range(team.lane, m, team.width):
+            size = abs(qp.Gt[j, k])
+            worst = larger(worst, size)
+            scale.per_rows[k] = larger(scale.per_rows[k], size)
+        worst = team_max(worst, team)
+        if team.lane == 0:
+            scale.per_x[j] = larger(scale.per_x[j], worst)
+        barrier(team)
+
+
+@kernel
+def choose_factors(scale, sizes, team):
+    """Turn norms into factors 1/sqrt(norm), ones where all norms are near one; False there."""
+    least, most = like(1, scale.x[0]), like(1, scale.x[0])
+    for norms, size in ((scale.per_x, sizes.n), (scale.per_y, sizes.p), (scale.per_rows, sizes.m)):
+        for i in range(team.lane, size, team.width):
+            norms[i] = where(norms[i] > 0, norms[i], like(1, least))
+            most = larger(most, larger(norms[i], like(1, least) / norms[i]))
+    far = team_max(most, team) > NEAR
+    for norms, size in ((scale.per_x, sizes.n), (scale.per_y, sizes.p), (scale.per_rows, sizes.m)):
+        for i in range(team.lane, size, team.width):
+            norms[i] = where(far, like(1, least) / math.sqrt(norms[i]), like(1, least))
+    barrier(team)
+    return far
+
+
+@kernel
+def apply_factors(qp, scale, sizes, team):
+    """Multiply the matrices by the chosen factors, and the scale with them."""
+    n, m = sizes.n, sizes.m
+    for j in range(n):
+        factor = scale.per_x[j]
+        for k in range(own_from(j + 1, team), n, team.width):
+            qp.K[j, k] *= factor * scale.per_x[k]
+        for i in range(team.lane, sizes.p, team.width):
+            qp.K[j, n + i] *= factor * scale.per_y[i]
+        for k in range(team.lane, m, team.width):
+            qp.Gt[j, k] *= factor * scale.per_rows[k]
+    for j in range(team.lane, n, team.width):
+        qp.Q_diagonal[j] *= scale.per_x[j] * scale.per_x[j]
+        scale.x[j] *= scale.per_x[j]
+    for i in range(team.lane, sizes.p, team.width):
+        scale.y[i] *= scale.per_y[i]
+    for k in range(team.lane, m, team.width):
+        scale.rows[k] *= scale.per_rows[k]
+    barrier(team)
+
+
+@kernel
+def scale_vectors(qp, scale, sizes, team):
+    """Bring q, b and the limits to the scale of the matrices."""
+    for j in range(team.lane, sizes.n, team.width):
+        qp.q[j] *= scale.x[j]
+    for i in range(team.lane, sizes.p, team.width):
+        qp.b[i] *= scale.y[i]
+    for i in range(team.lane, sizes.rows, team.width):
+        for side in range(2):
+            qp.limit[side, i] *= scale.rows[i]
+    barrier(team)
+
+
+@kernel
+def multiply_each(at, x, v, y, sizes, team):
+    """Multiply x, v and y by factors: from one scale to the other."""
+    for j in range(team.lane, sizes.n, team.width):
+        at.x[j] *= x[j]
+    for i in range(team.lane, sizes.rows, team.width):
+        at.v[i] *= v[i]
+    for i in range(team.lane, sizes.p, team.width):
+        at.y[i] *= y[i]
+    barrier(team)
