@@ -26,7 +26,7 @@ def compiled(function: Callable) -> Any:
     Numba's cache notices changes in the file of the function alone. Ours are thin loops over
     kernels, so the stamp that it compares is made of the kernels' sources too.
     """
-    dispatcher = njit(function, cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
+    dispatcher = njit(function, cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH, _nrt=False)
     dispatcher._cache._cache_file._source_stamp = source_stamp()
     return dispatcher
 

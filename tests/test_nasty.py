@@ -22,6 +22,8 @@ FAIR = {
 # that moves them by 1e-4 and less may end anywhere.
 LOOSE = {"hessian_scales_1e8_1e-4", "row_scales_1e6_1e-6"}
 
+HARDEST = {"nearly_dependent_eq_1e-6"}  # may end undecided; every other case is decided
+
 
 @pytest.fixture(scope="module")
 def cases(shared_data):
@@ -43,6 +45,11 @@ def test_no_wrong_verdict(cases):
         if status not in FAIR[expected["status"]] | UNDECIDED:
             wrong[name] = f"{status.name}, expected {expected['status']}"
     assert not wrong
+
+
+def test_all_but_the_hardest_are_decided(cases):
+    undecided = {name for name, *_, solution in cases if int(solution.status) in UNDECIDED}
+    assert undecided <= HARDEST
 
 
 def test_solved_means_solved(cases):

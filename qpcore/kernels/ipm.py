@@ -46,7 +46,7 @@ CERTIFICATE_PERIOD = 4
 # Where mu fell by less than a fifth, the corrector stays near the central path: without this the
 # method cycled on 5 of 1600 random problems; paper profiles take as many iterations as before (11).
 SLOW = 0.8
-LEAST_CENTERING = 0.3
+LEAST_CENTERING = 0.5
 
 # A start whose slacks all exceed this needs no shift (12).
 CLOSE = 1e-8

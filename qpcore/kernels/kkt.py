@@ -60,7 +60,7 @@ def factor_kkt(qp, system, parameters, sizes, team):
     for i in range(n + team.lane, n + sizes.p, team.width):
         system.diagonal[i] = like(-delta, qp.q[0])
     barrier(team)
-    factor(qp.K, system.diagonal, qp.Gt, system.weight, n + sizes.p, rho, team)
+    factor(qp.K, system.diagonal, qp.Gt, m, system.weight, n + sizes.p, rho, team)
 
 
 @kernel

@@ -78,9 +78,9 @@ def subtract_outer(tile, x, y):
 
 
 @kernel(inline=True)
-def add_gram(tile, Gt, weight, i, j):
-    """Tile + rows i of Gᵀ W G at columns j."""
-    for k in range(Gt.shape[1]):
+def add_gram(tile, Gt, rows, weight, i, j):
+    """Tile + Gᵀ W G at rows i and columns j."""
+    for k in range(rows):
         tile = add_outer(tile, scaled(column(Gt, i, k), weight[k]), column(Gt, j, k))
     return tile
 
@@ -99,10 +99,10 @@ def eliminate(tile, K, i, j, positive, done):
 
 
 @kernel
-def factor(K, diagonal, Gt, weight, size, floor, team):
-    """Factor K[:size, :size] + Gᵀ W G = L S Lᵀ (9); Gᵀ W G belongs to the first n = len(Gt) rows.
+def factor(K, diagonal, Gt, rows, weight, size, floor, team):
+    """Factor K[:size, :size] + Gᵀ W G = L S Lᵀ (9), with the first `rows` rows of G.
 
-    Read: the strict upper triangle of K, its diagonal in `diagonal`. Written: L into the lower
+    Gᵀ W G belongs to the first n = len(Gt) rows of K. Read: the strict upper triangle of K, its diagonal in `diagonal`. Written: L into the lower
     triangle of K, the inverse of its diagonal into `diagonal`. The Gram matrix is never stored:
     each tile is formed and eliminated while it is in registers. A pivot below `floor` is a rounding
     error, since regularisation alone gives that much, and is lifted to it.
@@ -113,11 +113,11 @@ def factor(K, diagonal, Gt, weight, size, floor, team):
     for block in range(blocks):
         start, stop = tile_rows(block, upper_blocks, n, size)
         if team.lane == 0:
-            diagonal_tile(K, diagonal, Gt, weight, start, stop, floor)
+            diagonal_tile(K, diagonal, Gt, rows, weight, start, stop, floor)
         barrier(team)
         for other in range(block + 1 + team.lane, blocks, team.width):
             begin, end = tile_rows(other, upper_blocks, n, size)
-            tile_below(K, diagonal, Gt, weight, begin, end, start, stop)
+            tile_below(K, diagonal, Gt, rows, weight, begin, end, start, stop)
         barrier(team)
 
 
@@ -130,7 +130,7 @@ def tile_rows(block, upper_blocks, n, size):
 
 
 @kernel
-def diagonal_tile(K, diagonal, Gt, weight, start, stop, floor):
+def diagonal_tile(K, diagonal, Gt, rows, weight, start, stop, floor):
     """Factor the tile on the diagonal; its sign is that of its part."""
     n = Gt.shape[0]
     j = four(start, stop)
@@ -142,7 +142,7 @@ def diagonal_tile(K, diagonal, Gt, weight, start, stop, floor):
         (K[j[0], j[3]], K[j[1], j[3]], K[j[2], j[3]], d[j[3]]),
     )
     if start < n:
-        t = add_gram(t, Gt, weight, j, j)
+        t = add_gram(t, Gt, rows, weight, j, j)
     t = eliminate(t, K, j, j, n, start)
     if start >= n:  # S = -1: the factor of the negative tile
         t = (negated(t[0]), negated(t[1]), negated(t[2]), negated(t[3]))
@@ -172,7 +172,7 @@ def inverse_root(pivot, floor):
 
 
 @kernel
-def tile_below(K, diagonal, Gt, weight, begin, end, start, stop):
+def tile_below(K, diagonal, Gt, rows, weight, begin, end, start, stop):
     """Form rows begin.. of the factor at columns start..: eliminate, then divide by the tile above."""
     n = Gt.shape[0]
     i, j = four(begin, end), four(start, stop)
@@ -183,7 +183,7 @@ def tile_below(K, diagonal, Gt, weight, begin, end, start, stop):
         column(K, j, i[3]),
     )
     if begin < n:
-        t = add_gram(t, Gt, weight, i, j)
+        t = add_gram(t, Gt, rows, weight, i, j)
     t = eliminate(t, K, i, j, n, start)
     store_row(K, diagonal, t[0], begin, j, start, stop, n)
     if begin + 1 < end:

@@ -30,10 +30,14 @@ PACK_BYTES = 64
 FASTMATH = {"contract"}
 
 
-def kernel(function=None, *, inline=False):
-    """Compile a kernel function for the CPU and CUDA; leave it plain Python under the simulator."""
+def kernel(function=None, *, inline=False, makes_arrays=False):
+    """Compile a kernel function for the CPU and CUDA; leave it plain Python under the simulator.
+
+    Reference counts of arrays, a locked instruction each, once took most of the time of small
+    problems. Kernels do without them; only functions that return arrays must have them.
+    """
     if function is None:
-        return lambda f: kernel(f, inline=inline)
+        return lambda f: kernel(f, inline=inline, makes_arrays=makes_arrays)
     if config.ENABLE_CUDASIM:
         return function
     return njit(
@@ -43,6 +47,7 @@ def kernel(function=None, *, inline=False):
         forceinline=inline,
         no_cpython_wrapper=True,  # kernels are called by drivers only, and packs can't be boxed
         no_cfunc_wrapper=True,
+        _nrt=makes_arrays,
     )
 
 
@@ -379,10 +384,12 @@ def as_packs(typing_context, array):
 
 @intrinsic
 def as_floats(typing_context, array):
-    """View an array of packs (...) as a float array (..., lanes)."""
-    pack = array.dtype
-    target = types.Array(pack.dtype, array.ndim + 1, "C", aligned=False)
-    size = pack.dtype.bitwidth // 8
+    """View an array of packs (...) as a float array (..., lanes); floats have one lane."""
+    packed = isinstance(array.dtype, PackType)
+    element = array.dtype.dtype if packed else array.dtype
+    lanes = array.dtype.lanes if packed else 1
+    target = types.Array(element, array.ndim + 1, "C", aligned=False)
+    size = element.bitwidth // 8
 
     def codegen(context, builder, sig, args):
         def constant(number):
@@ -394,8 +401,8 @@ def as_floats(typing_context, array):
             array,
             args[0],
             target,
-            vector_type(pack).element,
-            lambda axes: [*axes, constant(pack.lanes)],
+            context.get_data_type(element),
+            lambda axes: [*axes, constant(lanes)],
             lambda axes: [*axes, constant(size)],
             size,
         )
@@ -434,35 +441,8 @@ def _overload_as_matrix(vector, rows, columns):
     return lambda vector, rows, columns: _as_matrix(vector, rows, columns)
 
 
-def put(array, index, lane, value):
-    """Write one problem's number; an element that is a float has one lane."""
-    array[index] = value
+if config.ENABLE_CUDASIM:
 
-
-@overload(put)
-def _put(array, index, lane, value):
-    if isinstance(array.dtype, PackType):
-
-        def body(array, index, lane, value):
-            as_floats(array)[index + (lane,)] = value  # noqa: RUF005  Numba has no unpacking here
-
-        return body
-    return lambda array, index, lane, value: put_number(array, index, value)
-
-
-def get(array, index, lane):
-    """Read one problem's number."""
-    return array[index]
-
-
-@overload(get)
-def _get(array, index, lane):
-    if isinstance(array.dtype, PackType):
-        return lambda array, index, lane: as_floats(array)[index + (lane,)]  # noqa: RUF005
-    return lambda array, index, lane: array[index]
-
-
-@kernel(inline=True)
-def put_number(array, index, value):
-    """Write a plain float (a lambda can't assign)."""
-    array[index] = value
+    def as_floats(array):  # noqa: F811  plain Python under the simulator, where elements are floats
+        """View an array of floats (...) as (..., 1)."""
+        return array[..., np.newaxis]

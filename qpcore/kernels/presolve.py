@@ -3,7 +3,7 @@
 import math
 
 from qpcore.kernels.linalg import factor
-from qpcore.kernels.machine import as_matrix, barrier, kernel, larger, like, team_max, team_sum, where
+from qpcore.kernels.machine import barrier, kernel, larger, like, team_max, team_sum, where
 
 # A matrix with zero diagonal gets at least this much on it before its Cholesky factor is tried.
 LEAST_LIFT = 1e-30
@@ -80,7 +80,7 @@ def is_convex(qp, system, convexity, sizes, team):
     for j in range(team.lane, n, team.width):
         system.diagonal[j] = qp.Q_diagonal[j] + lift
     barrier(team)
-    factor(qp.K, system.diagonal, as_matrix(qp.q[:0], n, 0), system.weight, n, ANY_PIVOT, team)
+    factor(qp.K, system.diagonal, qp.Gt, 0, system.weight, n, ANY_PIVOT, team)
     zero = scale - scale
     failed = zero
     for j in range(team.lane, n, team.width):

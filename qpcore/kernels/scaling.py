@@ -15,7 +15,7 @@ from qpcore.kernels.machine import any_lane, barrier, kernel, larger, like, team
 
 # Rounds at most; a problem is done when all norms lie within this factor of one.
 ROUNDS = 10
-NEAR = 4.0
+NEAR = 10.0
 
 
 @kernel

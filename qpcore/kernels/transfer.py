@@ -7,7 +7,8 @@ from collections import namedtuple
 
 import numpy as np
 
-from qpcore.kernels.machine import barrier, get, kernel, like, put
+from qpcore.kernels.linalg import own_from
+from qpcore.kernels.machine import as_floats, barrier, kernel, like
 from qpcore.kernels.scaling import equilibrate, scale_vectors
 from qpcore.status import Status
 
@@ -55,57 +56,62 @@ def load(work, data, sizes, first, slots, again, team):
 def load_Q(qp, data, first, slots, batch, team):
     """Q's symmetric part: diagonal and strict upper triangle; zeros below A's part of K."""
     n, size = qp.q.shape[0], qp.K.shape[0]
-    half = like(0.5, data.Q[0, 0, 0])
+    K, diagonal, Q = as_floats(qp.K), as_floats(qp.Q_diagonal), data.Q
+    half = like(0.5, Q[0, 0, 0])
     for i in range(n):
         for slot in range(slots):
-            Q = data.Q[data.entry[0, min(first + slot, batch - 1)]]
+            k = data.entry[0, min(first + slot, batch - 1)]
+            for j in range(own_from(i + 1, team), n, team.width):
+                K[i, j, slot] = half * (Q[k, i, j] + Q[k, j, i])
             if team.lane == 0:
-                put(qp.Q_diagonal, (i,), slot, Q[i, i])
-            for j in range(i + 1 + team.lane, n, team.width):
-                put(qp.K, (i, j), slot, half * (Q[i, j] + Q[j, i]))
-    for i in range(size):
-        for j in range((i if i < n else n) + team.lane, size, team.width):
-            if i == j or i >= n:
-                qp.K[i, j] = like(0, qp.K[i, j])
+                diagonal[i, slot] = Q[k, i, i]
+                K[i, i, slot] = 0
+    for i in range(n, size):
+        for j in range(own_from(i, team), size, team.width):
+            qp.K[i, j] = like(0, qp.K[i, j])
 
 
 @kernel
 def load_G(qp, data, first, slots, batch, team):
     """Gᵀ."""
     n, m = qp.Gt.shape
-    for i in range(m):
+    Gt, G = as_floats(qp.Gt), data.G
+    for j in range(n):
         for slot in range(slots):
-            G = data.G[data.entry[2, min(first + slot, batch - 1)]]
-            for j in range(team.lane, n, team.width):
-                put(qp.Gt, (j, i), slot, G[i, j])
+            k = data.entry[2, min(first + slot, batch - 1)]
+            for i in range(team.lane, m, team.width):
+                Gt[j, i, slot] = G[k, i, j]
 
 
 @kernel
 def load_A(qp, data, first, slots, batch, team):
     """Aᵀ, into the upper triangle of K."""
     n, p = qp.q.shape[0], qp.b.shape[0]
-    for i in range(p):
+    K, A = as_floats(qp.K), data.A
+    for j in range(n):
         for slot in range(slots):
-            A = data.A[data.entry[4, min(first + slot, batch - 1)]]
-            for j in range(team.lane, n, team.width):
-                put(qp.K, (j, n + i), slot, A[i, j])
+            k = data.entry[4, min(first + slot, batch - 1)]
+            for i in range(team.lane, p, team.width):
+                K[j, n + i, slot] = A[k, i, j]
 
 
 @kernel
-def load_vector(out, values, entry, slot, team):
-    """A vector of one problem."""
+def load_vector(out, values, k, slot, team):
+    """A vector of one problem, entry k."""
+    numbers = as_floats(out)
     for i in range(team.lane, out.shape[0], team.width):
-        put(out, (i,), slot, values[entry, i])
+        numbers[i, slot] = values[k, i]
 
 
 @kernel
-def load_limits(qp, side, start, stop, values, entry, slot, team):
+def load_limits(qp, side, start, stop, values, k, slot, team):
     """Limits of some rows on one side; those that are none, or not given, are marked absent."""
-    given = values.shape[1] > 0
+    limit, there = as_floats(qp.limit), as_floats(qp.present)
     for i in range(start + team.lane, stop, team.width):
-        present = given and not abs(values[entry, i - start]) >= INFINITE  # NaN is a limit: a flaw
-        put(qp.limit, (side, i), slot, values[entry, i - start] if present else 0)
-        put(qp.present, (side, i), slot, 1 if present else 0)
+        # NaN is a limit, and a flaw that shows later
+        present = values.shape[1] > 0 and not abs(values[k, i - start]) >= INFINITE
+        limit[side, i, slot] = values[k, i - start] if present else 0
+        there[side, i, slot] = 1 if present else 0
 
 
 @kernel
@@ -115,10 +121,11 @@ def store(result, work, sizes, first, slots, team):
     A certificate takes the place of the variables that it lives in, with largest entry 1.
     """
     barrier(team)
+    outcome = as_floats(work.outcome)
     for slot in range(slots):
         problem = first + slot
         if problem < result.status.shape[0]:
-            status = int(get(work.outcome, (0,), slot))
+            status = int(outcome[0, slot])
             iterate = status == SOLVED or status == MAX_ITERATIONS
             primal = iterate or status == DUAL_INFEASIBLE
             dual = iterate or status == PRIMAL_INFEASIBLE
@@ -129,18 +136,19 @@ def store(result, work, sizes, first, slots, team):
             store_vector(result.z_box[problem], at.v, sizes.m, dual, slot, team)
             if team.lane == 0:
                 result.status[problem] = status
-                result.iterations[problem] = int(get(work.outcome, (1,), slot))
+                result.iterations[problem] = int(outcome[1, slot])
     barrier(team)
 
 
 @kernel
 def store_vector(out, values, start, meaningful, slot, team):
     """One problem's numbers from start on; zeros where there are none, NaN if meaningless."""
+    numbers = as_floats(values)
     for i in range(team.lane, out.shape[0], team.width):
         if not meaningful:
             out[i] = np.nan
         elif start + i < values.shape[0]:
-            out[i] = get(values, (start + i,), slot)
+            out[i] = numbers[start + i, slot]
         else:
             out[i] = 0
 

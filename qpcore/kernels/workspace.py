@@ -60,7 +60,7 @@ def elements(n, m, p, rows):
     return qp + at + residual + step + fix + system + scale + past + 2
 
 
-@kernel
+@kernel(makes_arrays=True)
 def carve(memory, n, m, p, rows):
     """Divide `elements(n, m, p, rows)` elements of memory among the arrays of a Work."""
     size = n + p
@@ -107,7 +107,7 @@ def carve(memory, n, m, p, rows):
     return Work(qp, scale, at, residual, step, fix, system, Past(Qx, pull, Ax), memory[:2])
 
 
-@kernel
+@kernel(makes_arrays=True)
 def carve_residual(memory, n, p, rows):
     """The arrays of a Residual."""
     Qx, memory = vector(memory, n)
@@ -120,7 +120,7 @@ def carve_residual(memory, n, p, rows):
     return Residual(Qx, Cv, Ay, Ax, dual, sides, equality), memory
 
 
-@kernel
+@kernel(makes_arrays=True)
 def carve_scale(memory, n, p, rows):
     """The arrays of a Scale."""
     x, memory = vector(memory, n)
@@ -132,13 +132,13 @@ def carve_scale(memory, n, p, rows):
     return Scale(x, v, y, per_x, per_v, per_y), memory
 
 
-@kernel
+@kernel(makes_arrays=True)
 def vector(memory, size):
     """A vector and the memory behind it."""
     return memory[:size], memory[size:]
 
 
-@kernel
+@kernel(makes_arrays=True)
 def matrix(memory, rows, columns):
     """A matrix and the memory behind it."""
     size = rows * columns
