@@ -20,13 +20,13 @@ def assemble(problem: Problem, answer: dict, adjoint: dict, threads: int) -> Gra
     dx, dy, dz, dz_box = (adjoint[name] for name in ("x", "y", "z", "z_box"))
     half = x.dtype.type(0.5)
     matrices = {"Q": (half * dx, x, half * x, dx), "G": (z, dx, dz, x), "A": (y, dx, dy, x)}
-    vectors = {
+    vectors = {  # 0 * NaN stays NaN
         "q": dx,
         "b": -dy,
-        "h": np.where(z >= 0, -dz, 0),
-        "h_lower": np.where(z < 0, -dz, 0),
-        "ub": np.where(z_box >= 0, -dz_box, 0),
-        "lb": np.where(z_box < 0, -dz_box, 0),
+        "h": np.where(z >= 0, -dz, 0 * dz),
+        "h_lower": np.where(z < 0, -dz, 0 * dz),
+        "ub": np.where(z_box >= 0, -dz_box, 0 * dz_box),
+        "lb": np.where(z_box < 0, -dz_box, 0 * dz_box),
     }
     gradients = {}
     for name, factors in matrices.items():

@@ -8,10 +8,14 @@ at all; iterative refinement on the unreduced system takes the regularisation ou
 from qpcore.kernels.kkt import add_where, factor_kkt, multiply_C, multiply_kkt, solve_kkt
 from qpcore.kernels.machine import barrier, kernel, larger, like, team_max, where
 from qpcore.kernels.presolve import fix_equal_limits
-from qpcore.kernels.scaling import multiply_each
+from qpcore.kernels.scaling import from_original, to_original
 
 # Slack per multiplier of a row without multiplier: it does not bind at all.
 UNBOUND = 1e30
+
+# A row whose slack per multiplier is below or above these binds fully or not at all. Between them,
+# at a degenerate point, it keeps its ratio.
+BINDS, FREE = 1e-4, 1e4
 
 # Solves with the one factor: the first, and refinements of it.
 ROUNDS = 3
@@ -37,16 +41,16 @@ def differentiate(work, parameters, sizes, team):
         error = news
         solve_kkt(qp, system, fix, sizes, team)
         add_where(improving, at, fix, sizes, team)
-    multiply_each(at, scale.x, scale.rows, scale.y, sizes, team)
+    to_original(at, scale, sizes, team)
 
 
 @kernel
 def scale_answer(work, sizes, team):
     """Bring the answer and the cotangents to the scale of the matrices (15)."""
     qp, scale, at, residual, step, fix, system, past, outcome = work
-    multiply_each(at, scale.per_x, scale.per_rows, scale.per_y, sizes, team)
+    from_original(at, scale, sizes, team)
     for j in range(team.lane, sizes.n, team.width):
-        residual.Qx[j] *= scale.x[j]
+        residual.Qx[j] *= scale.x[j] * scale.cost[0]
     for i in range(team.lane, sizes.rows, team.width):
         residual.sides[0, i] *= scale.rows[i]
     for i in range(team.lane, sizes.p, team.width):
@@ -63,7 +67,7 @@ def weigh_answer(qp, at, system, delta, sizes, team):
         v, Cx = at.v[i], at.Cx[i]
         slack = where(v > 0, qp.limit[0, i] - Cx, Cx - qp.limit[1, i])
         T = where(abs(v) > 0, larger(zero, slack) / abs(v), unbound)
-        T = where(T < unbound, T, unbound)
+        T = where(T < like(BINDS, T), zero, where(T > like(FREE, T), unbound, T))
         T = where(qp.fixed[i] > 0, zero, T)
         system.damp[i] = T
         system.weight[i] = one / (T + delta)

@@ -7,12 +7,13 @@ free of the offset that the iterate started with.
 from collections import namedtuple
 
 from qpcore.kernels.machine import barrier, kernel, larger, like, team_max, team_sum, where
+from qpcore.kernels.stopping import OVERFLOW
 from qpcore.status import Status
 
 PRIMAL_INFEASIBLE = int(Status.PRIMAL_INFEASIBLE)
 DUAL_INFEASIBLE = int(Status.DUAL_INFEASIBLE)
 
-# A candidate: direction x with Qx, Cx, Ax; multipliers v, y with pull = Cᵀv + Aᵀy.
+# A candidate: a direction x with C x, or multipliers v and y. Its other products stand in a Past.
 Ray = namedtuple("Ray", "x v y Cx")
 
 
@@ -28,11 +29,11 @@ def remember(residual, past, sizes, team):
 
 
 @kernel
-def find_certificate(work, status, threshold, sizes, team):
+def find_certificate(work, status, alpha, threshold, sizes, team):
     """The status of problems proved infeasible; their rays take the iterate's place."""
     qp, scale, at, residual, step, fix, system, past, outcome = work
     direction = Ray(step.x, step.v, step.y, step.Cx)
-    subtract_past(residual, past, sizes, team)
+    subtract_past(residual, past, alpha, sizes, team)
     status = examine_ray(qp, scale, at, direction, past, status, threshold, sizes, team)
     remember(residual, past, sizes, team)
     iterate = Ray(at.x, at.v, at.y, at.Cx)
@@ -40,26 +41,29 @@ def find_certificate(work, status, threshold, sizes, team):
 
 
 @kernel
-def subtract_past(residual, past, sizes, team):
-    """Replace the remembered products by what the last step added to them."""
+def subtract_past(residual, past, alpha, sizes, team):
+    """Replace the remembered products by those of the last step, of which alpha was taken."""
+    per_alpha = like(1, alpha) / alpha
     for j in range(team.lane, sizes.n, team.width):
-        past.Qx[j] = residual.Qx[j] - past.Qx[j]
-        past.pull[j] = residual.Cv[j] + residual.Ay[j] - past.pull[j]
+        past.Qx[j] = per_alpha * (residual.Qx[j] - past.Qx[j])
+        past.pull[j] = per_alpha * (residual.Cv[j] + residual.Ay[j] - past.pull[j])
     for i in range(team.lane, sizes.p, team.width):
-        past.Ax[i] = residual.Ax[i] - past.Ax[i]
+        past.Ax[i] = per_alpha * (residual.Ax[i] - past.Ax[i])
     barrier(team)
 
 
 @kernel
 def examine_ray(qp, scale, at, ray, products, status, threshold, sizes, team):
     """Does the candidate prove anything about a problem that is still running?"""
+    # NaN is passed over by `larger`, hence a look at the sum of all that is compared below.
+    ordinary = amount(ray, products, sizes, team) < like(OVERFLOW, status)
     reach = -like(threshold, status) * support(qp, ray, sizes, team)
     strays = stray(qp, scale, ray, products, sizes, team)
-    blocked = (status < 0) & (reach > 0) & (strays <= reach)
+    blocked = (status < 0) & ordinary & (reach > 0) & (strays <= reach)
     status = where(blocked, like(PRIMAL_INFEASIBLE, status), status)
     descent = -like(threshold, status) * slope(qp, ray, sizes, team)
     rises = rise(qp, scale, ray, products, sizes, team)
-    bottomless = (status < 0) & (descent > 0) & (rises <= descent)
+    bottomless = (status < 0) & ordinary & (descent > 0) & (rises <= descent)
     status = where(bottomless, like(DUAL_INFEASIBLE, status), status)
     for j in range(team.lane, sizes.n, team.width):
         at.x[j] = where(bottomless, ray.x[j], at.x[j])
@@ -69,6 +73,19 @@ def examine_ray(qp, scale, at, ray, products, status, threshold, sizes, team):
         at.y[i] = where(blocked, ray.y[i], at.y[i])
     barrier(team)
     return status
+
+
+@kernel
+def amount(ray, products, sizes, team):
+    """Sum of all magnitudes of a candidate; NaN or infinite if one of them is."""
+    total = like(0, ray.x[0])
+    for j in range(team.lane, sizes.n, team.width):
+        total += abs(ray.x[j]) + abs(products.Qx[j]) + abs(products.pull[j])
+    for i in range(team.lane, sizes.rows, team.width):
+        total += abs(ray.v[i]) + abs(ray.Cx[i])
+    for i in range(team.lane, sizes.p, team.width):
+        total += abs(ray.y[i]) + abs(products.Ax[i])
+    return team_sum(total, team)
 
 
 @kernel(inline=True)

@@ -21,8 +21,8 @@ from qpcore.kernels.kkt import (
 )
 from qpcore.kernels.linalg import multiply, multiply_symmetric, multiply_transposed
 from qpcore.kernels.machine import any_lane, barrier, kernel, larger, like, negate, team_max, team_sum, where
-from qpcore.kernels.presolve import certify_crossed, crossed, fix_equal_limits, is_convex, sound
-from qpcore.kernels.scaling import multiply_each
+from qpcore.kernels.presolve import certify_crossed, crossed, fix_equal_limits, is_convex
+from qpcore.kernels.scaling import to_original
 from qpcore.kernels.stopping import is_solved
 from qpcore.status import Status
 
@@ -60,10 +60,10 @@ Parameters = namedtuple("Parameters", "max_iterations tol ray rho delta convexit
 def solve_problem(work, parameters, sizes, team):
     """Solve the problem in `work.qp`; leave the answer in `work.at`, the status in `work.outcome`."""
     qp, scale, at, residual, step, fix, system, past, outcome = work
-    status = examine(qp, system, parameters, sizes, team)
+    status = examine(work, parameters, sizes, team)
     start(work, status, parameters, sizes, team)
     careful = like(parameters.careful, status) > 0
-    iterations, mu = like(0, status), like(OVERFLOW, status)
+    iterations, mu, alpha = like(0, status), like(OVERFLOW, status), like(1, status)
     for iteration in range(parameters.max_iterations + 1):
         looking = iteration % CERTIFICATE_PERIOD == CERTIFICATE_PERIOD - 1
         if looking:
@@ -72,7 +72,7 @@ def solve_problem(work, parameters, sizes, team):
         solved = is_solved(qp, scale, at, residual, parameters.tol, sizes, team)
         status = where((status < 0) & solved, like(SOLVED, status), status)
         if looking:
-            status = find_certificate(work, status, parameters.ray, sizes, team)
+            status = find_certificate(work, status, alpha, parameters.ray, sizes, team)
         if iteration == parameters.max_iterations or not any_lane(status < 0):
             break
         iterations = where(status < 0, like(iteration + 1, iterations), iterations)
@@ -87,7 +87,7 @@ def solve_problem(work, parameters, sizes, team):
         status = where(broken, like(NUMERICAL_ERROR, status), status)
         move(qp, at, step, alpha, status < 0, sizes, team)
     status = where(status < 0, like(MAX_ITERATIONS, status), status)
-    multiply_each(at, scale.x, scale.rows, scale.y, sizes, team)
+    to_original(at, scale, sizes, team)
     certify_crossed(qp, at, sizes, team)
     normalise_certificate(at, status, sizes, team)
     outcome[0], outcome[1] = status, iterations
@@ -95,14 +95,16 @@ def solve_problem(work, parameters, sizes, team):
 
 
 @kernel
-def examine(qp, system, parameters, sizes, team):
+def examine(work, parameters, sizes, team):
     """The status that the data alone decide, or RUNNING."""
+    qp, scale, at, residual, step, fix, system, past, outcome = work
     fix_equal_limits(qp, sizes, team)
     running = like(RUNNING, qp.q[0])
     convex = is_convex(qp, system, parameters.convexity, sizes, team)
     status = where(convex, running, like(NOT_CONVEX, running))
     status = where(crossed(qp, sizes, team), like(PRIMAL_INFEASIBLE, running), status)
-    return where(sound(qp, team), status, like(NONFINITE_INPUT, running))
+    sound = scale.flaw[0] + scale.flaw[1] == 0
+    return where(sound, status, like(NONFINITE_INPUT, running))
 
 
 # ---- start ---------------------------------------------------------------------------------------

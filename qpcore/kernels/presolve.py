@@ -27,21 +27,30 @@ def fix_equal_limits(qp, sizes, team):
 
 
 @kernel
-def sound(qp, team):
-    """Whether all data are finite: v - v is NaN for every other number."""
+def flaw_of_matrices(qp, team):
+    """Zero if Q, G and A are finite: v - v is NaN for every other number."""
     flaw = like(0, qp.q[0])
     n, m = qp.Gt.shape
     for j in range(team.lane, n, team.width):
-        flaw += (qp.q[j] - qp.q[j]) + (qp.Q_diagonal[j] - qp.Q_diagonal[j])
+        flaw += qp.Q_diagonal[j] - qp.Q_diagonal[j]
         for i in range(j + 1, qp.K.shape[0]):
             flaw += qp.K[j, i] - qp.K[j, i]
         for i in range(m):
             flaw += qp.Gt[j, i] - qp.Gt[j, i]
+    return team_sum(flaw, team)
+
+
+@kernel
+def flaw_of_vectors(qp, team):
+    """Zero if q, b and the limits are finite."""
+    flaw = like(0, qp.q[0])
+    for j in range(team.lane, qp.q.shape[0], team.width):
+        flaw += qp.q[j] - qp.q[j]
     for i in range(team.lane, qp.b.shape[0], team.width):
         flaw += qp.b[i] - qp.b[i]
     for i in range(team.lane, qp.fixed.shape[0], team.width):
         flaw += (qp.limit[0, i] - qp.limit[0, i]) + (qp.limit[1, i] - qp.limit[1, i])
-    return team_sum(flaw, team) == 0
+    return team_sum(flaw, team)
 
 
 @kernel

@@ -1,11 +1,13 @@
 """Ruiz equilibration: every row and column of the KKT matrix gets a largest entry near one (15).
 
 Scaled quantities are what the solver works with; residuals are judged, and answers given, on the
-original data. With D, E, F the factors of variables, rows of C and rows of A:
+original data. With D, E, F the factors of variables, rows of C and rows of A, and c that of the cost:
 
-    Q -> D Q D,  q -> D q,  G -> E G D,  A -> F A D,  x = D x^,  v = E v^,  y = F y^.
+    Q -> c D Q D,  q -> c D q,  G -> E G D,  A -> F A D,  limits -> E limits,  b -> F b,
+    x = D x^,  v = E v^ / c,  y = F y^ / c.
 
-A bound's row in C stays a row of the identity, so its E is 1/D.
+A bound's row in C stays a row of the identity, so its E is 1/D. All factors come from the matrices
+alone, so that a batch that shares them is scaled once.
 """
 
 import math
@@ -25,11 +27,13 @@ def equilibrate(qp, scale, sizes, team):
     fill_ones(scale.x, one, team)
     fill_ones(scale.y, one, team)
     fill_ones(scale.rows, one, team)
+    fill_ones(scale.cost, one, team)
     for _ in range(ROUNDS):
         column_norms(qp, scale, sizes, team)
-        if not any_lane(choose_factors(scale, sizes, team)):
+        far = choose_factors(qp, scale, sizes, team)
+        if not any_lane(far):
             break
-        apply_factors(qp, scale, sizes, team)
+        apply_factors(qp, scale, far, sizes, team)
     for j in range(team.lane, sizes.n, team.width):
         scale.per_x[j] = one / scale.x[j]
         if sizes.rows > sizes.m:
@@ -82,33 +86,37 @@ def column_norms(qp, scale, sizes, team):
 
 
 @kernel
-def choose_factors(scale, sizes, team):
-    """Turn norms into factors 1/sqrt(norm), ones where all norms are near one; False there."""
-    least, most = like(1, scale.x[0]), like(1, scale.x[0])
+def largest_curvature(qp, sizes, team):
+    """Largest diagonal entry of Q, which is its largest entry if Q is semidefinite."""
+    most = like(0, qp.q[0])
+    for j in range(team.lane, sizes.n, team.width):
+        most = larger(most, abs(qp.Q_diagonal[j]))
+    return team_max(most, team)
+
+
+@kernel
+def choose_factors(qp, scale, sizes, team):
+    """Turn norms into factors 1/sqrt(norm); ones, and False, where all norms are near one."""
+    one, near = like(1, scale.x[0]), like(NEAR, scale.x[0])
+    most = one
     for norms, size in ((scale.per_x, sizes.n), (scale.per_y, sizes.p), (scale.per_rows, sizes.m)):
         for i in range(team.lane, size, team.width):
-            norms[i] = where(norms[i] > 0, norms[i], like(1, least))
-            most = larger(most, larger(norms[i], like(1, least) / norms[i]))
-    far = team_max(most, team) > NEAR
+            norms[i] = where(norms[i] > 0, norms[i], one)
+            most = larger(most, larger(norms[i], one / norms[i]))
+    curvature = largest_curvature(qp, sizes, team)
+    most = larger(team_max(most, team), where(curvature > 0, one / curvature, one))
+    far = most > near
     for norms, size in ((scale.per_x, sizes.n), (scale.per_y, sizes.p), (scale.per_rows, sizes.m)):
         for i in range(team.lane, size, team.width):
-            norms[i] = where(far, like(1, least) / math.sqrt(norms[i]), like(1, least))
+            norms[i] = where(far, one / math.sqrt(norms[i]), one)
     barrier(team)
     return far
 
 
 @kernel
-def apply_factors(qp, scale, sizes, team):
-    """Multiply the matrices by the chosen factors, and the scale with them."""
-    n, m = sizes.n, sizes.m
-    for j in range(n):
-        factor = scale.per_x[j]
-        for k in range(own_from(j + 1, team), n, team.width):
-            qp.K[j, k] *= factor * scale.per_x[k]
-        for i in range(team.lane, sizes.p, team.width):
-            qp.K[j, n + i] *= factor * scale.per_y[i]
-        for k in range(team.lane, m, team.width):
-            qp.Gt[j, k] *= factor * scale.per_rows[k]
+def apply_factors(qp, scale, far, sizes, team):
+    """Multiply the matrices by the chosen factors and the cost by its own, and note them all."""
+    n, m, one = sizes.n, sizes.m, like(1, qp.q[0])
     for j in range(team.lane, n, team.width):
         qp.Q_diagonal[j] *= scale.per_x[j] * scale.per_x[j]
         scale.x[j] *= scale.per_x[j]
@@ -117,13 +125,28 @@ def apply_factors(qp, scale, sizes, team):
     for k in range(team.lane, m, team.width):
         scale.rows[k] *= scale.per_rows[k]
     barrier(team)
+    curvature = largest_curvature(qp, sizes, team)
+    cost = where(far & (curvature > 0), one / curvature, one)
+    for j in range(n):
+        factor = scale.per_x[j]
+        for k in range(own_from(j + 1, team), n, team.width):
+            qp.K[j, k] *= factor * scale.per_x[k] * cost
+        for i in range(team.lane, sizes.p, team.width):
+            qp.At[j, i] *= factor * scale.per_y[i]
+        for k in range(team.lane, m, team.width):
+            qp.Gt[j, k] *= factor * scale.per_rows[k]
+    for j in range(team.lane, n, team.width):
+        qp.Q_diagonal[j] *= cost
+    if team.lane == 0:
+        scale.cost[0] *= cost
+    barrier(team)
 
 
 @kernel
 def scale_vectors(qp, scale, sizes, team):
     """Bring q, b and the limits to the scale of the matrices."""
     for j in range(team.lane, sizes.n, team.width):
-        qp.q[j] *= scale.x[j]
+        qp.q[j] *= scale.x[j] * scale.cost[0]
     for i in range(team.lane, sizes.p, team.width):
         qp.b[i] *= scale.y[i]
     for i in range(team.lane, sizes.rows, team.width):
@@ -133,12 +156,25 @@ def scale_vectors(qp, scale, sizes, team):
 
 
 @kernel
-def multiply_each(at, x, v, y, sizes, team):
-    """Multiply x, v and y by factors: from one scale to the other."""
+def to_original(at, scale, sizes, team):
+    """The iterate in the scale of the data."""
+    per_cost = like(1, scale.cost[0]) / scale.cost[0]
     for j in range(team.lane, sizes.n, team.width):
-        at.x[j] *= x[j]
+        at.x[j] *= scale.x[j]
     for i in range(team.lane, sizes.rows, team.width):
-        at.v[i] *= v[i]
+        at.v[i] *= scale.rows[i] * per_cost
     for i in range(team.lane, sizes.p, team.width):
-        at.y[i] *= y[i]
+        at.y[i] *= scale.y[i] * per_cost
+    barrier(team)
+
+
+@kernel
+def from_original(at, scale, sizes, team):
+    """The iterate in the scale of the matrices."""
+    for j in range(team.lane, sizes.n, team.width):
+        at.x[j] *= scale.per_x[j]
+    for i in range(team.lane, sizes.rows, team.width):
+        at.v[i] *= scale.per_rows[i] * scale.cost[0]
+    for i in range(team.lane, sizes.p, team.width):
+        at.y[i] *= scale.per_y[i] * scale.cost[0]
     barrier(team)

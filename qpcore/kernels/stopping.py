@@ -15,7 +15,7 @@ def is_solved(qp, scale, at, residual, tol, sizes, team):
     """Whether the iterate meets the tolerance."""
     dual = measure_dual(qp, scale, at, residual, sizes, team)
     primal = measure_primal(qp, scale, at, residual, sizes, team)
-    gap = measure_gap(qp, at, residual, sizes, team)
+    gap = measure_gap(qp, scale, at, residual, sizes, team)
     largest = larger(larger(dual.size, primal.size), gap.size)
     return (
         (dual.residual <= tol + tol * dual.size)
@@ -37,7 +37,8 @@ def measure_dual(qp, scale, at, residual, sizes, team):
         most = larger(most, abs(residual.Ay[j]))
         size = larger(size, most * scale.per_x[j])
         worst = larger(worst, abs(residual.dual[j]) * scale.per_x[j])
-    return Measure(team_max(worst, team), team_max(size, team))
+    per_cost = like(1, worst) / scale.cost[0]
+    return Measure(team_max(worst, team) * per_cost, team_max(size, team) * per_cost)
 
 
 @kernel
@@ -61,8 +62,8 @@ def measure_primal(qp, scale, at, residual, sizes, team):
 
 
 @kernel
-def measure_gap(qp, at, residual, sizes, team):
-    """|xᵀQx + qᵀx + bᵀy + support of the rows at v| and its terms; the scale cancels."""
+def measure_gap(qp, scale, at, residual, sizes, team):
+    """|xᵀQx + qᵀx + bᵀy + support of the rows at v| and its terms."""
     zero = like(0, qp.q[0])
     quadratic, slope, right, rows, box = zero, zero, zero, zero, zero
     for j in range(team.lane, sizes.n, team.width):
@@ -78,4 +79,6 @@ def measure_gap(qp, at, residual, sizes, team):
     right, rows, box = team_sum(right, team), team_sum(rows, team), team_sum(box, team)
     size = larger(larger(abs(quadratic), abs(slope)), abs(right))
     size = larger(size, larger(abs(rows), abs(box)))
-    return Measure(abs(quadratic + slope + right + rows + box), size)
+    per_cost = like(1, size) / scale.cost[0]
+    gap = abs(quadratic + slope + right + rows + box)
+    return Measure(gap * per_cost, size * per_cost)

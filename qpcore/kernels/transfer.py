@@ -9,6 +9,7 @@ import numpy as np
 
 from qpcore.kernels.linalg import own_from
 from qpcore.kernels.machine import as_floats, barrier, kernel, like
+from qpcore.kernels.presolve import flaw_of_matrices, flaw_of_vectors
 from qpcore.kernels.scaling import equilibrate, scale_vectors
 from qpcore.status import Status
 
@@ -48,7 +49,9 @@ def load(work, data, sizes, first, slots, again, team):
         load_limits(qp, 1, sizes.m, sizes.rows, data.lb, data.entry[6, problem], slot, team)
     barrier(team)
     if fresh:
+        work.scale.flaw[0] = flaw_of_matrices(qp, team)
         equilibrate(qp, work.scale, sizes, team)
+    work.scale.flaw[1] = flaw_of_vectors(qp, team)
     scale_vectors(qp, work.scale, sizes, team)
 
 

@@ -36,8 +36,9 @@ Fix = namedtuple("Fix", "x y v Cx")
 # solution [dx; dy]. diagonal: of K, then of its factor, inverted.
 System = namedtuple("System", "diagonal weight damp push right")
 
-# Factors of Ruiz equilibration for variables, rows of C and rows of A, and one over them (15).
-Scale = namedtuple("Scale", "x rows y per_x per_rows per_y")
+# Factors of Ruiz equilibration for variables, rows of C, rows of A and the cost, and one over the
+# first three (15). flaw: zero where the matrices, and the vectors, came without NaN and inf.
+Scale = namedtuple("Scale", "x rows y per_x per_rows per_y cost flaw")
 
 # Products at an earlier iterate: Qx, Cᵀv + Aᵀy, Ax.
 Past = namedtuple("Past", "Qx pull Ax")
@@ -55,7 +56,7 @@ def elements(n, m, p, rows):
     step = n + p + 8 * rows
     fix = n + p + 2 * rows
     system = 2 * size + 3 * rows
-    scale = 2 * (n + p + rows)
+    scale = 2 * (n + p + rows) + 3
     past = 2 * n + p
     return qp + at + residual + step + fix + system + scale + past + 2
 
@@ -129,7 +130,9 @@ def carve_scale(memory, n, p, rows):
     per_x, memory = vector(memory, n)
     per_v, memory = vector(memory, rows)
     per_y, memory = vector(memory, p)
-    return Scale(x, v, y, per_x, per_v, per_y), memory
+    cost, memory = vector(memory, 1)
+    flaw, memory = vector(memory, 2)
+    return Scale(x, v, y, per_x, per_v, per_y, cost, flaw), memory
 
 
 @kernel(makes_arrays=True)
