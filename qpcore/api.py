@@ -20,7 +20,8 @@ from qpcore.status import Status
 # What the dtype can resolve, as fractions of the scaled data, whose entries are near one.
 # rho, delta: regularisation of variables and rows; the KKT matrix has entries up to 1/delta, whose
 # rounding errors rho must cover. ray: residual of a certificate. convexity: what rounding may take
-# from Q's eigenvalues. careful: refine every step; float64 does so where residuals demand it.
+# from Q's eigenvalues. careful: refine every step from the first; else
+# from the moment on when a residual grows.
 PRECISION = {
     np.dtype(np.float64): {"ray": 1e-8, "rho": 1e-8, "delta": 1e-8, "convexity": 1e-8, "careful": 0},
     np.dtype(np.float32): {"ray": 1e-5, "rho": 1e-3, "delta": 1e-4, "convexity": 1e-5, "careful": 1},

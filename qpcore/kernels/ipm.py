@@ -23,7 +23,7 @@ from qpcore.kernels.linalg import multiply, multiply_symmetric, multiply_transpo
 from qpcore.kernels.machine import any_lane, barrier, kernel, larger, like, negate, team_max, team_sum, where
 from qpcore.kernels.presolve import certify_crossed, crossed, fix_equal_limits, is_convex
 from qpcore.kernels.scaling import to_original
-from qpcore.kernels.stopping import is_solved
+from qpcore.kernels.stopping import OVERFLOW, Excess, excess
 from qpcore.status import Status
 
 SOLVED = int(Status.SOLVED)
@@ -33,9 +33,6 @@ NOT_CONVEX = int(Status.NOT_CONVEX)
 NUMERICAL_ERROR = int(Status.NUMERICAL_ERROR)
 NONFINITE_INPUT = int(Status.NONFINITE_INPUT)
 RUNNING = -1
-
-# Beyond this size a number is taken for overflow; far below the largest float32.
-OVERFLOW = 1e30
 
 # Rounds of iterative refinement where a problem needs care.
 REFINEMENTS = 1
@@ -64,13 +61,17 @@ def solve_problem(work, parameters, sizes, team):
     start(work, status, parameters, sizes, team)
     careful = like(parameters.careful, status) > 0
     iterations, mu, alpha = like(0, status), like(OVERFLOW, status), like(1, status)
+    last = Excess(mu, mu, mu)
     for iteration in range(parameters.max_iterations + 1):
         looking = iteration % CERTIFICATE_PERIOD == CERTIFICATE_PERIOD - 1
         if looking:
             remember(residual, past, sizes, team)
         residuals(qp, at, residual, sizes, team)
-        solved = is_solved(qp, scale, at, residual, parameters.tol, sizes, team)
+        above = excess(qp, scale, at, residual, parameters.tol, sizes, team)
+        solved = (above.dual <= 1) & (above.primal <= 1) & (above.gap <= 1)
         status = where((status < 0) & solved, like(SOLVED, status), status)
+        careful = careful | grew(above, last)
+        last = above
         if looking:
             status = find_certificate(work, status, alpha, parameters.ray, sizes, team)
         if iteration == parameters.max_iterations or not any_lane(status < 0):
@@ -92,6 +93,14 @@ def solve_problem(work, parameters, sizes, team):
     normalise_certificate(at, status, sizes, team)
     outcome[0], outcome[1] = status, iterations
     barrier(team)
+
+
+@kernel(inline=True)
+def grew(now, before):
+    """Whether a linear residual above the tolerance has grown, as only rounding can make it."""
+    return ((now.dual > 1) & (now.dual > before.dual)) | (
+        (now.primal > 1) & (now.primal > before.primal)
+    )
 
 
 @kernel

@@ -9,19 +9,23 @@ OVERFLOW = 1e30
 
 Measure = namedtuple("Measure", "residual size")
 
+# Each residual over what the tolerance allows: at most one, all three, where a problem is solved.
+Excess = namedtuple("Excess", "dual primal gap")
+
 
 @kernel
-def is_solved(qp, scale, at, residual, tol, sizes, team):
-    """Whether the iterate meets the tolerance."""
+def excess(qp, scale, at, residual, tol, sizes, team):
+    """How far each residual is above the tolerance (5); infinite where numbers have overflowed."""
     dual = measure_dual(qp, scale, at, residual, sizes, team)
     primal = measure_primal(qp, scale, at, residual, sizes, team)
     gap = measure_gap(qp, scale, at, residual, sizes, team)
     largest = larger(larger(dual.size, primal.size), gap.size)
-    return (
-        (dual.residual <= tol + tol * dual.size)
-        & (primal.residual <= tol + tol * primal.size)
-        & (gap.residual <= tol + tol * gap.size)
-        & (largest < like(OVERFLOW, largest))
+    most = like(OVERFLOW, largest)
+    sane = largest < most
+    return Excess(
+        where(sane, dual.residual / (tol + tol * dual.size), most),
+        where(sane, primal.residual / (tol + tol * primal.size), most),
+        where(sane, gap.residual / (tol + tol * gap.size), most),
     )
 
 

@@ -65,7 +65,7 @@ def load_Q(qp, data, first, slots, batch, team):
         for slot in range(slots):
             k = data.entry[0, min(first + slot, batch - 1)]
             for j in range(own_from(i + 1, team), n, team.width):
-                K[i, j, slot] = half * (Q[k, i, j] + Q[k, j, i])
+                K[i, j, slot] = half * Q[k, i, j] + half * Q[k, j, i]
             if team.lane == 0:
                 diagonal[i, slot] = Q[k, i, i]
                 K[i, i, slot] = 0

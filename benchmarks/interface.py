@@ -1,0 +1,77 @@
+"""What the benchmark asks of a solver, and what it gets."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from importlib import metadata, util
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.workloads import Data
+
+TOLERANCE = 1e-8
+
+
+def cpus() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Answer(NamedTuple):
+    """What a solver returns for a batch."""
+
+    x: np.ndarray
+    """(B, n)"""
+    z: np.ndarray | None
+    """(B, m) multipliers >= 0 of Gx <= h, or None where the solver keeps them."""
+    solved: np.ndarray
+    """(B) bool, what the solver says of itself."""
+    gradients: tuple[np.ndarray, ...] | None = None
+    """Of Q, q, G and h, in the shapes of `Data`."""
+
+
+class Peer:
+    """A solver as the benchmark sees it: prepare once, then forward or forward_backward, timed."""
+
+    packages: tuple[str, ...] = ()
+    """What must be importable, and whose versions are reported."""
+    differentiable = False
+
+    def __init__(self, name: str, threads: int = 1, pools: int = 1, against: str = "") -> None:
+        self.name = name
+        self.threads = threads
+        """Threads or processes that work on the batch."""
+        self.pools = pools
+        """Threads that OpenMP, BLAS and torch may use in each of them."""
+        self.against = against
+        """The peer whose time this one's is divided by: ours, with the same cores."""
+
+    def missing(self) -> str | None:
+        """Why this peer cannot run here, or None if it can."""
+        absent = [name for name in self.packages if util.find_spec(name) is None]
+        return f"{', '.join(absent)} not installed" if absent else None
+
+    def versions(self) -> dict[str, str]:
+        """Version of each package."""
+        return {name: _version(name) for name in self.packages}
+
+    def prepare(self, data: Data) -> Any:
+        """Bring the problems into the solver's own layout; not timed."""
+        return data
+
+    def forward(self, ready: Any) -> Answer:
+        """Solve the batch."""
+        raise NotImplementedError
+
+    def forward_backward(self, ready: Any, dx: np.ndarray) -> Answer:
+        """Solve the batch and pull the cotangent of x back to Q, q, G and h."""
+        raise NotImplementedError
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return getattr(importlib.import_module(package), "__version__", "unknown")

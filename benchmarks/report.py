@@ -1,0 +1,125 @@
+"""The results of a run as Markdown: ``python -m benchmarks.report DIR`` reads DIR/results.json."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+COLUMNS = {
+    "solver": "---",
+    "threads": "--:",
+    "forward, µs": "--:",
+    "ratio": "--:",
+    "forward + backward, µs": "--:",
+    "ratio ": "--:",
+    "primal": "--:",
+    "dual": "--:",
+    "gap": "--:",
+    "objective": "--:",
+    "gradient": "--:",
+    "failures": "--:",
+}
+
+EXPLANATION = """\
+Microseconds per problem: the median over the repeats of one run, divided by the batch, and in
+brackets the fastest and the slowest repeat. From arrays in the solver's own layout to answers in
+memory; each solver in a process of its own, repeats interleaved. *-forked*: the batch split over
+one forked process per core, started before the clock. *Ratio*: the solver's median over that of the
+named one, which has the same cores; above 1, ours is faster. *primal, dual, gap, objective*: the
+largest over the batch, relative to the size of the terms; – where a solver gives no multipliers.
+*gradient*: median and largest relative error against exact gradients on the first {problems}
+problems, of Q, q, G and h together. *Failures*: problems that the solver gave up, or with a
+residual above {failed:.0e}. Tolerance {tolerance:.0e} where one can be set; quadprog has none."""
+
+
+def write(folder: Path) -> str:
+    """Turn folder/results.json into folder/results.md, and return the text."""
+    text = markdown(json.loads((folder / "results.json").read_text(encoding="utf-8")))
+    (folder / "results.md").write_text(text, encoding="utf-8")
+    return text
+
+
+def markdown(report: dict) -> str:
+    """The whole report."""
+    machine = report["machine"]
+    versions = {"python": machine["python"], "numpy": machine["numpy"]}
+    for peer in (peer for workload in report["workloads"] for peer in workload["peers"]):
+        versions |= peer["versions"]
+    checked = [
+        peer["gradient error"]["problems"]
+        for workload in report["workloads"]
+        for peer in workload["peers"]
+        if "gradient error" in peer
+    ]
+    parts = [
+        "# Speed on the CPU",
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}; {report['started']}; "
+        + ", ".join(f"{name} {version}" for name, version in versions.items())
+        + f". Seed {report['seed']}.",
+        EXPLANATION.format(
+            problems=max(checked, default=0),
+            failed=report["failed above"],
+            tolerance=report["tolerance"],
+        ),
+        *map(section, report["workloads"]),
+    ]
+    if report["skipped"]:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in report["skipped"].items())
+        parts.append(f"Left out: {reasons}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def section(workload: dict) -> str:
+    """One workload and its table."""
+    peers = {peer["peer"]: peer for peer in workload["peers"]}
+    rows = [COLUMNS.keys(), COLUMNS.values(), *(row(p, peers, workload) for p in peers.values())]
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+    errors = [f"{name} stopped: {peer['error']}." for name, peer in peers.items() if peer["error"]]
+    head = (
+        f"## {workload['name']}: {workload['n']} variables, {workload['m']} inequalities, "
+        f"batch {workload['batch']}\n\n{workload['problems']} Load average "
+        f"{workload['load average before']} before and {workload['load average after']} after."
+    )
+    return "\n\n".join([head, table, *errors])
+
+
+def row(peer: dict, peers: dict[str, dict], workload: dict) -> list[str]:
+    """One solver's cells."""
+    cells = [peer["peer"], str(peer["threads"])]
+    for task in ("forward", "forward + backward"):
+        cells += [microseconds(peer, task), ratio(peer, peers, task)]
+    residuals = peer.get("residuals", {})
+    cells += [number(residuals.get(name, {}).get("max")) for name in COLUMNS if name in residuals]
+    cells += ["–"] * (10 - len(cells))
+    error = peer.get("gradient error")
+    cells.append(f"{number(error['median'])}, {number(error['max'])}" if error else "–")
+    cells.append(f"{peer['failures']} of {workload['batch']}" if "failures" in peer else "–")
+    return cells
+
+
+def microseconds(peer: dict, task: str) -> str:
+    """Median time per problem, and the range."""
+    if task not in peer["times"]:
+        return "–"
+    times = peer["times"][task]
+    values = times["median"], min(times["seconds"]), max(times["seconds"])
+    middle, low, high = (f"{1e6 * value / peer['problems timed']:.4g}" for value in values)
+    return f"{middle} ({low} to {high})"
+
+
+def ratio(peer: dict, peers: dict[str, dict], task: str) -> str:
+    """Median over the median of ours with the same cores."""
+    ours = peers.get(peer["against"], {"times": {}})["times"]
+    if task not in peer["times"] or task not in ours:
+        return "–"
+    return f"{peer['times'][task]['median'] / ours[task]['median']:.2f} × {peer['against']}"
+
+
+def number(value: float | None) -> str:
+    """A residual, to two digits."""
+    return "–" if value is None else f"{value:.1e}"
+
+
+if __name__ == "__main__":
+    print(write(Path(sys.argv[1])))
