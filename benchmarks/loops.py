@@ -10,6 +10,7 @@ import math
 import mmap
 import multiprocessing
 from collections.abc import Callable
+from itertools import pairwise
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -83,15 +84,18 @@ class Quadprog(Loop):
         return Data(data.Q, -data.q, -data.G, -data.h)
 
     def solve_range(self, ready: Data, answer: Answer, start: int, stop: int) -> None:  # noqa: D102
+        for i in range(start, stop):
+            answer.x[i], answer.z[i], answer.solved[i] = self._solve_one(*(a[i] for a in ready))
+
+    def _solve_one(self, Q: np.ndarray, a: np.ndarray, C: np.ndarray, b: np.ndarray) -> tuple:
+        """Minimise 0.5 x'Qx - a'x subject to Cx >= b."""
         import quadprog
 
-        for i in range(start, stop):
-            try:
-                found = quadprog.solve_qp(ready.Q[i], ready.q[i], ready.G[i].T, ready.h[i])
-            except ValueError:  # infeasible, or Q not positive definite
-                answer.x[i], answer.z[i], answer.solved[i] = np.nan, np.nan, False
-            else:
-                answer.x[i], answer.z[i], answer.solved[i] = found[0], found[4], True
+        try:
+            found = quadprog.solve_qp(Q, a, C.T, b)
+        except ValueError:  # infeasible, or Q not positive definite
+            return np.nan, np.nan, False
+        return found[0], found[4], True
 
 
 class Team(NamedTuple):
@@ -118,14 +122,13 @@ class Forked(Peer):
         """Fork the processes; they end when their pipe is closed or this process ends."""
         ready = self.solver.prepare(data)
         team = Team(self.solver.blank(ready, _shared), [])
+        process = multiprocessing.get_context("fork").Process
         edges = [len(data.q) * part // self.threads for part in range(self.threads + 1)]
-        for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        for start, stop in pairwise(edges):
             ours, theirs = multiprocessing.Pipe()
             team.connections.append(ours)
             work = (self.solver, ready, team, theirs, start, stop)
-            multiprocessing.get_context("fork").Process(
-                target=_work, args=work, daemon=True
-            ).start()
+            process(target=_work, args=work, daemon=True).start()
             theirs.close()
         return team
 

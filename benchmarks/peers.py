@@ -47,19 +47,19 @@ class Torch(Peer):
 
     differentiable = True
 
-    def prepare(self, data: Data) -> Any:
+    def prepare(self, data: Data) -> Any:  # noqa: D102
         import torch
 
         torch.set_num_threads(self.pools)
         return [torch.from_numpy(array).requires_grad_() for array in data]
 
-    def forward(self, ready: Any) -> Answer:
+    def forward(self, ready: Any) -> Answer:  # noqa: D102
         import torch
 
         with torch.no_grad():
             return self._answer(*self._solve(ready))
 
-    def forward_backward(self, ready: Any, dx: np.ndarray) -> Answer:
+    def forward_backward(self, ready: Any, dx: np.ndarray) -> Answer:  # noqa: D102
         import torch
 
         x, z, solved = self._solve(ready)
@@ -114,6 +114,7 @@ def table(cores: int) -> dict[str, Peer]:
         Qpcore("qpcore", threads=cores),
         TorchBridge("torch_bridge-1"),
         TorchBridge("torch_bridge", threads=cores),
+        Qpth("qpth-1", against="torch_bridge-1"),
         Qpth("qpth", threads=cores, pools=cores, against="torch_bridge"),
         Piqp("piqp", against="qpcore-1"),
         Forked(Piqp("piqp"), "piqp-forked", threads=cores, against="qpcore"),

@@ -5,16 +5,23 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from time import perf_counter
 from typing import Any
 
-from benchmarks.interface import Answer
+from benchmarks.interface import Answer, Peer
 from benchmarks.peers import PEERS
 from benchmarks.workloads import Workload
 
 POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+"""Variables that hold the number of threads of a library's pool."""
+
+WAIT = "OMP_WAIT_POLICY"
+"""Threads of OpenMP that wait for each other: passive, they sleep, unless the environment says
+active. Where anything else is running, active ones spin away the time of those they wait for: that
+made qpth some thirty times slower on two busy cores."""
+
 TIMEOUT = 120
 """Seconds without a sign of life after which a peer is given up."""
 
@@ -33,7 +40,8 @@ class Remote:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, name, workload))
-        with environment(dict.fromkeys(POOLS, str(self.peer.pools))):
+        pools = dict.fromkeys(POOLS, str(self.peer.pools))
+        with environment(pools | {WAIT: wait_policy()}):
             self.process.start()
         theirs.close()
 
@@ -48,10 +56,8 @@ class Remote:
     def stop(self) -> None:
         """End the process."""
         if self.process.is_alive():
-            try:
+            with suppress(OSError):  # it may have just died
                 self.connection.send(STOP)
-            except OSError:
-                pass  # it has just died
             self.process.join(10)
         if self.process.is_alive():
             self.process.kill()
@@ -72,6 +78,11 @@ class Remote:
         return reply
 
 
+def wait_policy() -> str:
+    """How idle threads of OpenMP wait in this run."""
+    return os.environ.get(WAIT, "passive")
+
+
 @contextmanager
 def environment(variables: dict[str, str]) -> Iterator[None]:
     """Environment for processes that are started meanwhile."""
@@ -89,25 +100,36 @@ def environment(variables: dict[str, str]) -> Iterator[None]:
 
 def _serve(connection: Connection, name: str, workload: Workload) -> None:
     """Do what is asked until asked to stop; each reply is (error or None, result)."""
-    peer, dx = PEERS[name], workload.cotangent()
-    ready = answer = None
+    desk = Desk(PEERS[name], workload)
     for request in iter(connection.recv, STOP):
+        connection.send(desk.reply(request))
+
+
+class Desk:
+    """A peer with its problems and its last answer."""
+
+    def __init__(self, peer: Peer, workload: Workload) -> None:
+        self.peer, self.workload = peer, workload
+        self.dx = workload.cotangent()
+        self.ready = self.answer = None
+
+    def reply(self, request: Any) -> tuple[str | None, Any]:
+        """Do what is asked; a peer may raise what it likes, the run goes on without it."""
         try:
-            if ready is None:
-                ready = peer.prepare(workload.data())
-            if request == FORWARD:
-                start = perf_counter()
-                answer = peer.forward(ready)
-                reply = perf_counter() - start
-            elif request == BACKWARD:
-                start = perf_counter()
-                answer = peer.forward_backward(ready, dx)
-                reply = perf_counter() - start
-            else:
-                assert answer is not None
-                some = answer.gradients and tuple(g[: request[1]] for g in answer.gradients)
-                reply = answer._replace(gradients=some)
-        except Exception as error:  # a peer may raise what it likes; the run goes on without it
-            connection.send((f"{type(error).__name__}: {error}", None))
+            if request in (FORWARD, BACKWARD):
+                return None, self._time(request)
+            _, count = request
+            some = self.answer.gradients and tuple(g[:count] for g in self.answer.gradients)
+            return None, self.answer._replace(gradients=some)
+        except Exception as error:
+            return f"{type(error).__name__}: {error}", None
+
+    def _time(self, task: str) -> float:
+        if self.ready is None:
+            self.ready = self.peer.prepare(self.workload.data())
+        start = perf_counter()
+        if task == FORWARD:
+            self.answer = self.peer.forward(self.ready)
         else:
-            connection.send((None, reply))
+            self.answer = self.peer.forward_backward(self.ready, self.dx)
+        return perf_counter() - start

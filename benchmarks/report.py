@@ -27,7 +27,7 @@ brackets the fastest and the slowest repeat. From arrays in the solver's own lay
 memory; each solver in a process of its own, repeats interleaved. *-forked*: the batch split over
 one forked process per core, started before the clock. *Ratio*: the solver's median over that of the
 named one, which has the same cores; above 1, ours is faster. *primal, dual, gap, objective*: the
-largest over the batch, relative to the size of the terms; – where a solver gives no multipliers.
+largest over the batch, relative to the size of the terms; - where a solver gives no multipliers.
 *gradient*: median and largest relative error against exact gradients on the first {problems}
 problems, of Q, q, G and h together. *Failures*: problems that the solver gave up, or with a
 residual above {failed:.0e}. Tolerance {tolerance:.0e} where one can be set; quadprog has none."""
@@ -56,7 +56,7 @@ def markdown(report: dict) -> str:
         "# Speed on the CPU",
         f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}; {report['started']}; "
         + ", ".join(f"{name} {version}" for name, version in versions.items())
-        + f". Seed {report['seed']}.",
+        + f". Seed {report['seed']}. OMP_WAIT_POLICY={machine['OMP_WAIT_POLICY']}.",
         EXPLANATION.format(
             problems=max(checked, default=0),
             failed=report["failed above"],
@@ -91,20 +91,20 @@ def row(peer: dict, peers: dict[str, dict], workload: dict) -> list[str]:
         cells += [microseconds(peer, task), ratio(peer, peers, task)]
     residuals = peer.get("residuals", {})
     cells += [number(residuals.get(name, {}).get("max")) for name in COLUMNS if name in residuals]
-    cells += ["–"] * (10 - len(cells))
+    cells += ["-"] * (10 - len(cells))
     error = peer.get("gradient error")
-    cells.append(f"{number(error['median'])}, {number(error['max'])}" if error else "–")
-    cells.append(f"{peer['failures']} of {workload['batch']}" if "failures" in peer else "–")
+    cells.append(f"{number(error['median'])}, {number(error['max'])}" if error else "-")
+    cells.append(f"{peer['failures']} of {workload['batch']}" if "failures" in peer else "-")
     return cells
 
 
 def microseconds(peer: dict, task: str) -> str:
     """Median time per problem, and the range."""
     if task not in peer["times"]:
-        return "–"
+        return "-"
     times = peer["times"][task]
     values = times["median"], min(times["seconds"]), max(times["seconds"])
-    middle, low, high = (f"{1e6 * value / peer['problems timed']:.4g}" for value in values)
+    middle, low, high = (short(1e6 * value / peer["problems timed"]) for value in values)
     return f"{middle} ({low} to {high})"
 
 
@@ -112,13 +112,18 @@ def ratio(peer: dict, peers: dict[str, dict], task: str) -> str:
     """Median over the median of ours with the same cores."""
     ours = peers.get(peer["against"], {"times": {}})["times"]
     if task not in peer["times"] or task not in ours:
-        return "–"
+        return "-"
     return f"{peer['times'][task]['median'] / ours[task]['median']:.2f} × {peer['against']}"
+
+
+def short(value: float) -> str:
+    """A time, to three digits or to the microsecond."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def number(value: float | None) -> str:
     """A residual, to two digits."""
-    return "–" if value is None else f"{value:.1e}"
+    return "-" if value is None else f"{value:.1e}"
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.accuracy import FAILED, GRADIENTS, Residuals, gradient_errors, reference
 from benchmarks.interface import TOLERANCE, Answer, cpus
 from benchmarks.peers import PEERS
-from benchmarks.remote import BACKWARD, FORWARD, PeerError, Remote
+from benchmarks.remote import BACKWARD, FORWARD, WAIT, PeerError, Remote, wait_policy
 from benchmarks.report import write
 from benchmarks.workloads import SEED, WORKLOADS, Data, Workload
 
@@ -211,6 +211,7 @@ def machine() -> dict:
         "system": platform.system(),
         "python": platform.python_version(),
         "numpy": np.__version__,
+        WAIT: wait_policy(),
     }
 
 

@@ -24,7 +24,7 @@ from qpcore.status import Status
 # from the moment on when a residual grows.
 PRECISION = {
     np.dtype(np.float64): {"ray": 1e-8, "rho": 1e-8, "delta": 1e-8, "convexity": 1e-8, "careful": 0},
-    np.dtype(np.float32): {"ray": 1e-5, "rho": 1e-3, "delta": 1e-4, "convexity": 1e-5, "careful": 1},
+    np.dtype(np.float32): {"ray": 1e-4, "rho": 1e-3, "delta": 1e-4, "convexity": 1e-5, "careful": 1},
 }
 
 # Share of the way to the boundary that a step takes.

@@ -27,7 +27,7 @@ def differentiate(work, parameters, sizes, team):
 
     On entry `at` holds the answer, `residual` the cotangents: x̄ in Qx, v̄ in sides[0], ȳ in Ax.
     """
-    qp, scale, at, residual, step, fix, system, past, outcome = work
+    qp, scale, at, residual, step, fix, system, products, outcome = work
     fix_equal_limits(qp, sizes, team)
     scale_answer(work, sizes, team)
     weigh_answer(qp, at, system, parameters.delta, sizes, team)
@@ -47,7 +47,7 @@ def differentiate(work, parameters, sizes, team):
 @kernel
 def scale_answer(work, sizes, team):
     """Bring the answer and the cotangents to the scale of the matrices (15)."""
-    qp, scale, at, residual, step, fix, system, past, outcome = work
+    qp, scale, at, residual, step, fix, system, products, outcome = work
     from_original(at, scale, sizes, team)
     for j in range(team.lane, sizes.n, team.width):
         residual.Qx[j] *= scale.x[j] * scale.cost[0]
@@ -91,7 +91,7 @@ def clear(at, sizes, team):
 @kernel
 def aim(work, sizes, team):
     """Right-hand sides that take the unreduced system's residual (13) away; its size is returned."""
-    qp, scale, at, residual, step, fix, system, past, outcome = work
+    qp, scale, at, residual, step, fix, system, products, outcome = work
     n = sizes.n
     multiply_kkt(system.right, work, at, sizes, team)
     error = like(0, qp.q[0])

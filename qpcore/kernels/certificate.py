@@ -6,6 +6,8 @@ free of the offset that the iterate started with.
 
 from collections import namedtuple
 
+from qpcore.kernels.kkt import multiply_C_transposed
+from qpcore.kernels.linalg import multiply, multiply_symmetric, multiply_transposed
 from qpcore.kernels.machine import barrier, kernel, larger, like, team_max, team_sum, where
 from qpcore.kernels.stopping import OVERFLOW
 from qpcore.status import Status
@@ -13,43 +15,31 @@ from qpcore.status import Status
 PRIMAL_INFEASIBLE = int(Status.PRIMAL_INFEASIBLE)
 DUAL_INFEASIBLE = int(Status.DUAL_INFEASIBLE)
 
-# A candidate: a direction x with C x, or multipliers v and y. Its other products stand in a Past.
+# A candidate: a direction x with C x, or multipliers v and y. Its other products stand apart.
 Ray = namedtuple("Ray", "x v y Cx")
 
 
 @kernel
-def remember(residual, past, sizes, team):
-    """Keep the products at this iterate, for the difference with those at the next."""
-    for j in range(team.lane, sizes.n, team.width):
-        past.Qx[j] = residual.Qx[j]
-        past.pull[j] = residual.Cv[j] + residual.Ay[j]
-    for i in range(team.lane, sizes.p, team.width):
-        past.Ax[i] = residual.Ax[i]
-    barrier(team)
-
-
-@kernel
-def find_certificate(work, status, alpha, threshold, sizes, team):
+def find_certificate(work, status, threshold, sizes, team):
     """The status of problems proved infeasible; their rays take the iterate's place."""
-    qp, scale, at, residual, step, fix, system, past, outcome = work
-    direction = Ray(step.x, step.v, step.y, step.Cx)
-    subtract_past(residual, past, alpha, sizes, team)
-    status = examine_ray(qp, scale, at, direction, past, status, threshold, sizes, team)
-    remember(residual, past, sizes, team)
-    iterate = Ray(at.x, at.v, at.y, at.Cx)
-    return examine_ray(qp, scale, at, iterate, past, status, threshold, sizes, team)
-
-
-@kernel
-def subtract_past(residual, past, alpha, sizes, team):
-    """Replace the remembered products by those of the last step, of which alpha was taken."""
-    per_alpha = like(1, alpha) / alpha
+    qp, scale, at, residual, step, fix, system, products, outcome = work
+    multiply_symmetric(products.Qx, qp.K, qp.Q_diagonal, step.x, team)
+    multiply_transposed(products.Ax, qp.At, step.x, team)
+    multiply(fix.x, qp.At, step.y, team)
+    multiply_C_transposed(products.pull, qp, step.v, team)
     for j in range(team.lane, sizes.n, team.width):
-        past.Qx[j] = per_alpha * (residual.Qx[j] - past.Qx[j])
-        past.pull[j] = per_alpha * (residual.Cv[j] + residual.Ay[j] - past.pull[j])
-    for i in range(team.lane, sizes.p, team.width):
-        past.Ax[i] = per_alpha * (residual.Ax[i] - past.Ax[i])
+        products.pull[j] += fix.x[j]
     barrier(team)
+    direction = Ray(step.x, step.v, step.y, step.Cx)
+    status = examine_ray(qp, scale, at, direction, products, status, threshold, sizes, team)
+    for j in range(team.lane, sizes.n, team.width):
+        products.Qx[j] = residual.Qx[j]
+        products.pull[j] = residual.Cv[j] + residual.Ay[j]
+    for i in range(team.lane, sizes.p, team.width):
+        products.Ax[i] = residual.Ax[i]
+    barrier(team)
+    iterate = Ray(at.x, at.v, at.y, at.Cx)
+    return examine_ray(qp, scale, at, iterate, products, status, threshold, sizes, team)
 
 
 @kernel

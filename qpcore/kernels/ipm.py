@@ -9,7 +9,7 @@ its iterate is written back unchanged, so what its neighbours in the pack do nev
 
 from collections import namedtuple
 
-from qpcore.kernels.certificate import find_certificate, normalise_certificate, remember
+from qpcore.kernels.certificate import find_certificate, normalise_certificate
 from qpcore.kernels.kkt import (
     add_where,
     factor_kkt,
@@ -56,24 +56,21 @@ Parameters = namedtuple("Parameters", "max_iterations tol ray rho delta convexit
 @kernel
 def solve_problem(work, parameters, sizes, team):
     """Solve the problem in `work.qp`; leave the answer in `work.at`, the status in `work.outcome`."""
-    qp, scale, at, residual, step, fix, system, past, outcome = work
+    qp, scale, at, residual, step, fix, system, products, outcome = work
     status = examine(work, parameters, sizes, team)
     start(work, status, parameters, sizes, team)
     careful = like(parameters.careful, status) > 0
-    iterations, mu, alpha = like(0, status), like(OVERFLOW, status), like(1, status)
+    iterations, mu = like(0, status), like(OVERFLOW, status)
     last = Excess(mu, mu, mu)
     for iteration in range(parameters.max_iterations + 1):
-        looking = iteration % CERTIFICATE_PERIOD == CERTIFICATE_PERIOD - 1
-        if looking:
-            remember(residual, past, sizes, team)
         residuals(qp, at, residual, sizes, team)
         above = excess(qp, scale, at, residual, parameters.tol, sizes, team)
         solved = (above.dual <= 1) & (above.primal <= 1) & (above.gap <= 1)
         status = where((status < 0) & solved, like(SOLVED, status), status)
         careful = careful | grew(above, last)
         last = above
-        if looking:
-            status = find_certificate(work, status, alpha, parameters.ray, sizes, team)
+        if iteration % CERTIFICATE_PERIOD == CERTIFICATE_PERIOD - 1:
+            status = find_certificate(work, status, parameters.ray, sizes, team)
         if iteration == parameters.max_iterations or not any_lane(status < 0):
             break
         iterations = where(status < 0, like(iteration + 1, iterations), iterations)
@@ -106,7 +103,7 @@ def grew(now, before):
 @kernel
 def examine(work, parameters, sizes, team):
     """The status that the data alone decide, or RUNNING."""
-    qp, scale, at, residual, step, fix, system, past, outcome = work
+    qp, scale, at, residual, step, fix, system, products, outcome = work
     fix_equal_limits(qp, sizes, team)
     running = like(RUNNING, qp.q[0])
     convex = is_convex(qp, system, parameters.convexity, sizes, team)
@@ -122,7 +119,7 @@ def examine(work, parameters, sizes, team):
 @kernel
 def start(work, status, parameters, sizes, team):
     """Least squares for the slacks, then slacks and multipliers moved into the orthant (12)."""
-    qp, scale, at, residual, step, fix, system, past, outcome = work
+    qp, scale, at, residual, step, fix, system, products, outcome = work
     place_at_zero(qp, at, residual, step, sizes, team)
     weigh(qp, at, system, parameters.delta, sizes, team)
     factor_kkt(qp, system, parameters, sizes, team)
@@ -249,7 +246,7 @@ def aim_at_centre(qp, at, step, last_mu, sizes, team):
 @kernel
 def newton(work, careful, parameters, sizes, team):
     """The Newton step towards the target: eliminate slacks and rows, solve, recover (7, 8)."""
-    qp, scale, at, residual, step, fix, system, past, outcome = work
+    qp, scale, at, residual, step, fix, system, products, outcome = work
     n = sizes.n
     for i in range(team.lane, sizes.rows, team.width):
         pull = like(0, qp.q[0])
@@ -282,7 +279,7 @@ def newton(work, careful, parameters, sizes, team):
 @kernel
 def refine(work, careful, parameters, sizes, team):
     """Iterative refinement of dx, dv, dy on the regularised Newton system, where asked for (10)."""
-    qp, scale, at, residual, step, fix, system, past, outcome = work
+    qp, scale, at, residual, step, fix, system, products, outcome = work
     n = sizes.n
     for i in range(team.lane, sizes.rows, team.width):
         system.push[i] = like(0, qp.q[0])

@@ -86,13 +86,13 @@ def solve_kkt(qp, system, out, sizes, team):
 @kernel
 def multiply_kkt(out, work, point, sizes, team):
     """out = [Qx + Cᵀv + Aᵀy; Ax] at a point, the unregularised dual and equality rows."""
-    qp, scale, at, residual, step, fix, system, past, outcome = work
+    qp, scale, at, residual, step, fix, system, products, outcome = work
     n = sizes.n
-    multiply_symmetric(past.Qx, qp.K, qp.Q_diagonal, point.x, team)
-    multiply_C_transposed(past.pull, qp, point.v, team)
+    multiply_symmetric(products.Qx, qp.K, qp.Q_diagonal, point.x, team)
+    multiply_C_transposed(products.pull, qp, point.v, team)
     multiply(out[:n], qp.At, point.y, team)
     for j in range(team.lane, n, team.width):
-        out[j] += past.Qx[j] + past.pull[j]
+        out[j] += products.Qx[j] + products.pull[j]
     multiply_transposed(out[n:], qp.At, point.x, team)
 
 

@@ -40,11 +40,11 @@ System = namedtuple("System", "diagonal weight damp push right")
 # first three (15). flaw: zero where the matrices, and the vectors, came without NaN and inf.
 Scale = namedtuple("Scale", "x rows y per_x per_rows per_y cost flaw")
 
-# Products at an earlier iterate: Qx, Cᵀv + Aᵀy, Ax.
-Past = namedtuple("Past", "Qx pull Ax")
+# Products of a step: Qx, Cᵀv + Aᵀy, Ax.
+Products = namedtuple("Products", "Qx pull Ax")
 
 # outcome: status and iterations, as numbers.
-Work = namedtuple("Work", "qp scale at residual step fix system past outcome")
+Work = namedtuple("Work", "qp scale at residual step fix system products outcome")
 
 
 def elements(n, m, p, rows):
@@ -57,8 +57,8 @@ def elements(n, m, p, rows):
     fix = n + p + 2 * rows
     system = 2 * size + 3 * rows
     scale = 2 * (n + p + rows) + 3
-    past = 2 * n + p
-    return qp + at + residual + step + fix + system + scale + past + 2
+    products = 2 * n + p
+    return qp + at + residual + step + fix + system + scale + products + 2
 
 
 @kernel(makes_arrays=True)
@@ -105,7 +105,7 @@ def carve(memory, n, m, p, rows):
     Qx, memory = vector(memory, n)
     pull, memory = vector(memory, n)
     Ax, memory = vector(memory, p)
-    return Work(qp, scale, at, residual, step, fix, system, Past(Qx, pull, Ax), memory[:2])
+    return Work(qp, scale, at, residual, step, fix, system, Products(Qx, pull, Ax), memory[:2])
 
 
 @kernel(makes_arrays=True)
