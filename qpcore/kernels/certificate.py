@@ -98,14 +98,21 @@ def support(qp, ray, sizes, team):
     return team_sum(total, team)
 
 
+@kernel(inline=True)
+def in_both(number, factor):
+    """A magnitude in the scale of the matrices or of the data, whichever is larger."""
+    return larger(abs(number), abs(number) * factor)
+
+
 @kernel
 def stray(qp, scale, ray, products, sizes, team):
-    """The largest entry of Cᵀv + Aᵀy in original units, and of multipliers without a side."""
+    """The largest entry of Cᵀv + Aᵀy, and of multipliers that belong to no side, in both scales."""
     worst = like(0, qp.q[0])
     for j in range(team.lane, sizes.n, team.width):
-        worst = larger(worst, abs(products.pull[j]) * scale.per_x[j])
+        worst = larger(worst, in_both(products.pull[j], scale.per_x[j]))
     for i in range(team.lane, sizes.rows, team.width):
-        worst = larger(worst, abs(ray.v[i] - allowed(qp, ray.v[i], i)) * scale.rows[i])
+        homeless = ray.v[i] - allowed(qp, ray.v[i], i)
+        worst = larger(worst, in_both(homeless, scale.rows[i]))
     return team_max(worst, team)
 
 
@@ -120,17 +127,17 @@ def slope(qp, ray, sizes, team):
 
 @kernel
 def rise(qp, scale, ray, products, sizes, team):
-    """How far x is from a flat direction that no limit blocks, in original units."""
+    """How far x is from a flat direction that no limit blocks, in both scales."""
     worst = like(0, qp.q[0])
     for j in range(team.lane, sizes.n, team.width):
-        worst = larger(worst, abs(products.Qx[j]) * scale.per_x[j])
+        worst = larger(worst, in_both(products.Qx[j], scale.per_x[j]))
     for i in range(team.lane, sizes.p, team.width):
-        worst = larger(worst, abs(products.Ax[i]) * scale.per_y[i])
+        worst = larger(worst, in_both(products.Ax[i], scale.per_y[i]))
     for i in range(team.lane, sizes.rows, team.width):
-        Cx, per_row = ray.Cx[i], scale.per_rows[i]
-        worst = larger(worst, qp.fixed[i] * abs(Cx) * per_row)
-        worst = larger(worst, qp.present[0, i] * Cx * per_row)
-        worst = larger(worst, -qp.present[1, i] * Cx * per_row)
+        Cx = ray.Cx[i]
+        blocked = larger(qp.present[0, i] * Cx, -qp.present[1, i] * Cx)
+        blocked = larger(larger(blocked, qp.fixed[i] * abs(Cx)), Cx - Cx)
+        worst = larger(worst, in_both(blocked, scale.per_rows[i]))
     return team_max(worst, team)
 
 

@@ -388,7 +388,7 @@ def as_floats(typing_context, array):
     packed = isinstance(array.dtype, PackType)
     element = array.dtype.dtype if packed else array.dtype
     lanes = array.dtype.lanes if packed else 1
-    target = types.Array(element, array.ndim + 1, "C", aligned=False)
+    target = types.Array(element, array.ndim + 1, "C", aligned=array.aligned)
     size = element.bitwidth // 8
 
     def codegen(context, builder, sig, args):
@@ -411,7 +411,8 @@ def as_floats(typing_context, array):
 
 
 @intrinsic
-def _as_matrix(typing_context, vector, rows, columns):
+def as_matrix(typing_context, vector, rows, columns):
+    """View a contiguous vector as a matrix (Numba's reshape does not take packs)."""
     target = types.Array(vector.dtype, 2, "C", aligned=vector.aligned)
 
     def codegen(context, builder, sig, args):
@@ -431,18 +432,12 @@ def _as_matrix(typing_context, vector, rows, columns):
     return target(vector, rows, columns), codegen
 
 
-def as_matrix(vector, rows, columns):
-    """View a contiguous vector as a matrix (Numba's reshape does not take packs)."""
-    return vector.reshape((rows, columns))
-
-
-@overload(as_matrix)
-def _overload_as_matrix(vector, rows, columns):
-    return lambda vector, rows, columns: _as_matrix(vector, rows, columns)
-
-
 if config.ENABLE_CUDASIM:
 
     def as_floats(array):  # noqa: F811  plain Python under the simulator, where elements are floats
         """View an array of floats (...) as (..., 1)."""
         return array[..., np.newaxis]
+
+    def as_matrix(vector, rows, columns):  # noqa: F811
+        """View a vector as a matrix."""
+        return vector.reshape((rows, columns))
