@@ -95,7 +95,7 @@ def test_measures_see_bad_answers(answer):
 
 
 def test_exact_gradients_against_central_differences(answer):
-    data, dx, step = TINY.data(), TINY.cotangent(), 1e-5
+    data, dx, step = TINY.data(), TINY.cotangent(), 1e-6
     problems = [Data(*(array[i] for array in data)) for i in range(TINY.batch)]
     answers = zip(problems, answer.x, answer.z, dx, strict=True)
     gradients = map(np.stack, zip(*(exact_gradients(*one) for one in answers), strict=True))
@@ -108,7 +108,7 @@ def test_exact_gradients_against_central_differences(answer):
             solution = qpcore.solve(*moved, settings=qpcore.Settings(tol=1e-13), throw=False)
             ends.append((dx * solution.x).sum(axis=1))
         slopes = (gradient * way).reshape(TINY.batch, -1).sum(axis=1)
-        np.testing.assert_allclose(slopes, (ends[0] - ends[1]) / (2 * step), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(slopes, (ends[0] - ends[1]) / (2 * step), rtol=1e-6, atol=1e-6)
 
 
 def test_command_writes_results(tmp_path, monkeypatch, capsys):

@@ -171,6 +171,7 @@ def enter_orthant(qp, at, step, sizes, team):
             slack, present = at.s[side, i], qp.present[side, i] > 0
             at.s[side, i] = where(present, primal + slack, one)
             at.z[side, i] = where(present, dual - slack, zero)
+    barrier(team)  # the rows of a side go round the lanes from its first one
     for i in range(team.lane, sizes.rows, team.width):
         at.v[i] = where(qp.fixed[i] > 0, at.v[i], at.z[0, i] - at.z[1, i])
     barrier(team)

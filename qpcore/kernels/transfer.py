@@ -111,10 +111,11 @@ def load_limits(qp, side, start, stop, values, k, slot, team):
     """Limits of some rows on one side; those that are none, or not given, are marked absent."""
     limit, there = as_floats(qp.limit), as_floats(qp.present)
     for i in range(start + team.lane, stop, team.width):
+        zero = like(0, limit[side, i, slot])  # a bare number would promote float32
         # NaN is a limit, and a flaw that shows later
-        present = values.shape[1] > 0 and not abs(values[k, i - start]) >= INFINITE
-        limit[side, i, slot] = values[k, i - start] if present else 0
-        there[side, i, slot] = 1 if present else 0
+        present = values.shape[1] > 0 and not abs(values[k, i - start]) >= like(INFINITE, zero)
+        limit[side, i, slot] = values[k, i - start] if present else zero
+        there[side, i, slot] = like(1, zero) if present else zero
 
 
 @kernel

@@ -14,6 +14,10 @@ RULES = 40
 
 PENALTY = 0.1
 
+# Some vertices of learned equations are nearly singular: at 1e-8 their x can be off by 1e-4, which is
+# enough to take the wrong constraints for active in the gradient.
+PRECISE = Settings(tol=1e-10)
+
 
 class SudokuLayer(nn.Module):
     """Among the x >= 0 that obey the learned equations, the one nearest to ten times the puzzle.
@@ -38,7 +42,7 @@ class SudokuLayer(nn.Module):
     """
 
     def __init__(
-        self, generator: torch.Generator | None = None, settings: Settings = Settings()
+        self, generator: torch.Generator | None = None, settings: Settings = PRECISE
     ) -> None:
         super().__init__()
         self.settings = settings
