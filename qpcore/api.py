@@ -23,8 +23,8 @@ from qpcore.status import Status
 # from Q's eigenvalues. careful: refine every step from the first, else from the moment on when a
 # residual grows.
 PRECISION = {
-    np.dtype(np.float64): {"rho": 1e-8, "delta": 1e-8, "ray": 1e-8, "convexity": 1e-8, "careful": 0},
-    np.dtype(np.float32): {"rho": 1e-3, "delta": 1e-4, "ray": 1e-4, "convexity": 1e-5, "careful": 1},
+    np.dtype(np.float64): dict(rho=1e-8, delta=1e-8, ray=1e-8, convexity=1e-8, careful=0),
+    np.dtype(np.float32): dict(rho=1e-3, delta=1e-4, ray=1e-4, convexity=1e-5, careful=1),
 }
 
 # Share of the tolerance that the kernels aim at: float32 rounds the residuals that it compares, and
@@ -46,7 +46,7 @@ def solve(
     ub: Any = None,
     *,
     h_lower: Any = None,
-    settings: Settings = Settings(),  # noqa: B008  frozen
+    settings: Settings = Settings(),
     device: str | None = None,
     throw: bool = True,
 ) -> Solution:
@@ -113,10 +113,9 @@ def solve(
         settings.thread_count(),
     )
     batch = problem.batch_shape
-    vectors = (v.reshape(*batch, v.shape[-1]) for v in result[:4])
-    solution = Solution(
-        *vectors, result.status.reshape(batch), result.iterations.reshape(batch), problem, settings
-    )
+    x, z, y, z_box = (v.reshape(*batch, v.shape[-1]) for v in result[:4])
+    status, iterations = result.status.reshape(batch), result.iterations.reshape(batch)
+    solution = Solution(x, z, y, z_box, status, iterations, problem, settings)
     if throw:
         solution.raise_for_status()
     return solution
@@ -200,7 +199,7 @@ def data_of(problem: Problem) -> Data:
     """The problem as the drivers take it."""
     names = Data._fields[:-1]
     entry = np.stack([problem.index(name) for name in names])
-    return Data(*(problem.compact(name) for name in names), entry)
+    return Data._make([*(problem.compact(name) for name in names), entry])
 
 
 def sizes_of(problem: Problem) -> Sizes:

@@ -1,4 +1,4 @@
-"""Compile the drivers' functions once and for all processes: disk cache, and word of a long wait."""
+"""Compile the drivers' functions once for all processes: disk cache, and word of a long wait."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def compiled(function: Callable) -> Any:
     Numba's cache notices changes in the file of the function alone. Ours are thin loops over
     kernels, so the stamp that it compares is made of the kernels' sources too.
     """
-    dispatcher = njit(function, cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH, _nrt=False)
+    options: Any = {"error_model": "numpy", "fastmath": FASTMATH, "_nrt": False}
+    dispatcher: Any = njit(function, cache=True, nogil=True, **options)
     dispatcher._cache._cache_file._source_stamp = source_stamp()
     return dispatcher
 

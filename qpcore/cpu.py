@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+from collections import namedtuple
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -33,6 +34,9 @@ from qpcore.kernels.workspace import Data, Sizes, carve, elements
 # Chunks of packs per thread: enough to even out problems of different difficulty, few enough that
 # shared matrices, loaded once a chunk, cost nothing.
 CHUNKS_PER_THREAD = 4
+
+# The vectors of a sum of two outer products.
+Factors = namedtuple("Factors", "a b c d")
 
 
 @compiled
@@ -71,11 +75,8 @@ def solve(data: Data, sizes: Sizes, parameters: Parameters, threads: int) -> Res
     """Solve a batch."""
     data = frozen(data)
     batch, dtype = data.entry.shape[1], data.Q.dtype
-    result = Result(
-        *(np.empty((batch, size), dtype) for size in (sizes.n, sizes.m, sizes.p, sizes.n)),
-        np.empty(batch, np.int8),
-        np.empty(batch, np.int32),
-    )
+    status, iterations = np.empty(batch, np.int8), np.empty(batch, np.int32)
+    result = Result(*empty_vectors(batch, sizes, dtype), status, iterations)
 
     def work(start: int, stop: int) -> None:
         solve_packs(data, result, memory_for(sizes, dtype), sizes, parameters, start, stop)
@@ -96,17 +97,23 @@ def adjoint(
     """Solve the adjoint system of every problem of a batch."""
     data, answer, cotangents = frozen(data), frozen(answer), frozen(cotangents)
     batch, dtype = data.entry.shape[1], data.Q.dtype
-    out = Vectors(*(np.empty((batch, size), dtype) for size in (sizes.n, sizes.m, sizes.p, sizes.n)))
+    out = empty_vectors(batch, sizes, dtype)
 
     def work(start: int, stop: int) -> None:
         memory = memory_for(sizes, dtype)
-        differentiate_packs(
-            data, answer, cotangents, out, memory, sizes, parameters, start, stop
-        )
+        differentiate_packs(data, answer, cotangents, out, memory, sizes, parameters, start, stop)
 
     with announced(("gradients", dtype.name)):
         over_chunks(work, math.ceil(batch / lanes_of(dtype)), threads)
     return out
+
+
+def empty_vectors(batch: int, sizes: Sizes, dtype: np.dtype) -> Vectors:
+    """Room for x, z, y, z_box of every problem."""
+    x, z, y, z_box = (
+        np.empty((batch, size), dtype) for size in (sizes.n, sizes.m, sizes.p, sizes.n)
+    )
+    return Vectors(x, z, y, z_box)
 
 
 def frozen(arrays: Any) -> Any:
@@ -116,14 +123,19 @@ def frozen(arrays: Any) -> Any:
         view = np.ascontiguousarray(array).view()
         view.flags.writeable = False
         views.append(view)
-    return type(arrays)(*views) if hasattr(arrays, "_fields") else views
+    return type(arrays)._make(views)
 
 
 def outer(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray, threads: int) -> np.ndarray:
     """a bᵀ + c dᵀ for each row of (batch, ·) arrays."""
-    a, b, c, d = frozen([a, b, c, d])
+    a, b, c, d = frozen(Factors(a, b, c, d))
     out = np.empty((len(a), a.shape[1], b.shape[1]), a.dtype)
-    over_chunks(lambda start, stop: outer_products(out, a, b, c, d, start, stop), len(a), threads)
+
+    def work(start: int, stop: int) -> None:
+        outer_products(out, a, b, c, d, start, stop)
+
+    with announced(("outer products", a.dtype.name)):
+        over_chunks(work, len(a), threads)
     return out
 
 
@@ -154,7 +166,7 @@ memory = threading.local()
 
 
 def memory_for(sizes: Sizes, dtype: np.dtype) -> np.ndarray:
-    """This thread's workspace for one pack: (elements, lanes), on a cache line, kept between calls."""
+    """Workspace of the calling thread for one pack: (elements, lanes), on a cache line, reused."""
     lanes = lanes_of(dtype)
     count = elements(sizes.n, sizes.m, sizes.p, sizes.rows) * lanes
     block = getattr(memory, dtype.name, None)

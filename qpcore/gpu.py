@@ -116,7 +116,9 @@ def signature(name: str, dtype: Any) -> tuple:
     number = from_dtype(np.dtype(dtype))
     matrix = types.Array(number, 2, "C")
     stack = types.Array(number, 3, "C")
-    data = Data(stack, matrix, stack, matrix, stack, *4 * [matrix], types.Array(types.int64, 2, "C"))
+    data = Data(
+        stack, matrix, stack, matrix, stack, *4 * [matrix], types.Array(types.int64, 2, "C")
+    )
     integers = (types.Array(types.int8, 1, "C"), types.Array(types.int32, 1, "C"))
     sides = types.UniTuple(types.int64, 2)
     sizes = Sizes(*4 * [types.int64], sides, sides)

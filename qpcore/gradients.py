@@ -43,7 +43,8 @@ def matrix_gradient(problem: Problem, name: str, factors: tuple, threads: int) -
     shape = problem.given_shapes[name]
     kept, shared = split_axes(problem, shape[:-2])
     if not shared:
-        return cpu.outer(*factors, threads).reshape(shape)
+        a, b, c, d = factors
+        return cpu.outer(a, b, c, d, threads).reshape(shape)
     a, b, c, d = (group(problem, v, kept, shared) for v in factors)
     return (np.swapaxes(a, -1, -2) @ b + np.swapaxes(c, -1, -2) @ d).reshape(shape)
 

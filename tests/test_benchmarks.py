@@ -108,7 +108,9 @@ def test_exact_gradients_against_central_differences(answer):
             solution = qpcore.solve(*moved, settings=qpcore.Settings(tol=1e-13), throw=False)
             ends.append((dx * solution.x).sum(axis=1))
         slopes = (gradient * way).reshape(TINY.batch, -1).sum(axis=1)
-        np.testing.assert_allclose(slopes, (ends[0] - ends[1]) / (2 * step), rtol=1e-6, atol=1e-6)
+        differences = (ends[0] - ends[1]) / (2 * step)
+        # At a vertex the slope is zero, and the error of x, up to 1e-11, over the step remains.
+        np.testing.assert_allclose(slopes, differences, rtol=1e-6, atol=1e-5)
 
 
 def test_command_writes_results(tmp_path, monkeypatch, capsys):

@@ -1,8 +1,8 @@
 """The derivative of the answer, transposed: one more solve with the KKT matrix at the answer (13).
 
-The matrix is factored anew from the data and (x, v, y): nothing is kept from the forward pass, whose
-last factor belongs to an earlier iterate. Rows with a multiplier act as equalities, the others not
-at all; iterative refinement on the unreduced system takes the regularisation out again.
+The matrix is factored anew from the data and (x, v, y): nothing is kept from the forward pass,
+whose last factor belongs to an earlier iterate. Rows with a multiplier act as equalities, the
+others not at all; refinement on the unreduced system takes the regularisation out again.
 """
 
 from qpcore.kernels.kkt import add_where, factor_kkt, multiply_C, multiply_kkt, solve_kkt
@@ -67,7 +67,8 @@ def weigh_answer(qp, at, system, delta, sizes, team):
         v, Cx = at.v[i], at.Cx[i]
         slack = where(v > 0, qp.limit[0, i] - Cx, Cx - qp.limit[1, i])
         T = where(abs(v) > 0, larger(zero, slack) / abs(v), unbound)
-        T = where(T < like(BINDS, T), zero, where(T > like(FREE, T), unbound, T))
+        T = where(like(FREE, T) < T, unbound, T)
+        T = where(like(BINDS, T) > T, zero, T)
         T = where(qp.fixed[i] > 0, zero, T)
         system.damp[i] = T
         system.weight[i] = one / (T + delta)
@@ -90,7 +91,7 @@ def clear(at, sizes, team):
 
 @kernel
 def aim(work, sizes, team):
-    """Right-hand sides that take the unreduced system's residual (13) away; its size is returned."""
+    """Right-hand sides that take the residual of (13) away; its size is returned."""
     qp, scale, at, residual, step, fix, system, products, outcome = work
     n = sizes.n
     multiply_kkt(system.right, work, at, sizes, team)

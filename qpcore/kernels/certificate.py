@@ -44,7 +44,7 @@ def find_certificate(work, status, threshold, sizes, team):
 
 @kernel
 def examine_ray(qp, scale, at, ray, products, status, threshold, sizes, team):
-    """Does the candidate prove anything about a problem that is still running?"""
+    """The status of running problems about which the candidate proves something."""
     # NaN is passed over by `larger`, hence a look at the sum of all that is compared below.
     ordinary = amount(ray, products, sizes, team) < like(OVERFLOW, status)
     reach = -like(threshold, status) * support(qp, ray, sizes, team)

@@ -20,7 +20,17 @@ from qpcore.kernels.kkt import (
     weigh,
 )
 from qpcore.kernels.linalg import multiply, multiply_symmetric, multiply_transposed
-from qpcore.kernels.machine import any_lane, barrier, kernel, larger, like, negate, team_max, team_sum, where
+from qpcore.kernels.machine import (
+    any_lane,
+    barrier,
+    kernel,
+    larger,
+    like,
+    negate,
+    team_max,
+    team_sum,
+    where,
+)
 from qpcore.kernels.presolve import certify_crossed, crossed, fix_equal_limits, is_convex
 from qpcore.kernels.scaling import to_original
 from qpcore.kernels.stopping import OVERFLOW, Excess, excess
@@ -55,7 +65,7 @@ Parameters = namedtuple("Parameters", "max_iterations tol ray rho delta convexit
 
 @kernel
 def solve_problem(work, parameters, sizes, team):
-    """Solve the problem in `work.qp`; leave the answer in `work.at`, the status in `work.outcome`."""
+    """Solve the problem in `work.qp`; answer in `work.at`, status in `work.outcome`."""
     qp, scale, at, residual, step, fix, system, products, outcome = work
     status = examine(work, parameters, sizes, team)
     start(work, status, parameters, sizes, team)
@@ -94,7 +104,7 @@ def solve_problem(work, parameters, sizes, team):
 
 @kernel(inline=True)
 def grew(now, before):
-    """Whether a linear residual above the tolerance has grown, as only rounding can make it."""
+    """Whether a linear residual above the tolerance has grown, which exact steps would shrink."""
     return ((now.dual > 1) & (now.dual > before.dual)) | (
         (now.primal > 1) & (now.primal > before.primal)
     )
@@ -152,7 +162,7 @@ def place_at_zero(qp, at, residual, step, sizes, team):
 
 @kernel
 def enter_orthant(qp, at, step, sizes, team):
-    """s = slack + shift, z = shift - slack, each shifted just so far that it is well positive (12)."""
+    """s = slack + shift, z = shift - slack, each shifted so far that it is well positive (12)."""
     zero, one = like(0, qp.q[0]), like(1, qp.q[0])
     least, close = like(-OVERFLOW, zero), like(-CLOSE, zero)
     short, long = least, least
@@ -188,7 +198,7 @@ def outward(side, number):
 
 @kernel
 def residuals(qp, at, residual, sizes, team):
-    """What is left of the optimality conditions (4), from the original data."""
+    """What is left of the optimality conditions (4), from the data and not from updates."""
     multiply_symmetric(residual.Qx, qp.K, qp.Q_diagonal, at.x, team)
     multiply(residual.Ay, qp.At, at.y, team)
     multiply_transposed(residual.Ax, qp.At, at.x, team)

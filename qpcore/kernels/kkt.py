@@ -1,4 +1,4 @@
-"""The Newton system of the interior-point method: weigh the rows, factor once, solve as often as asked.
+"""The Newton system of the interior-point method: weigh rows, factor once, solve as often as asked.
 
 Numbers in brackets are equations of derivation.md.
 """

@@ -1,4 +1,4 @@
-"""Dense linear algebra on one problem: signed Cholesky factor, triangular solves, matrix-vector products.
+"""Dense linear algebra on one problem: signed Cholesky factor, triangular solves, products.
 
 Everything works on tiles of four rows, whose sums stay in registers. Numbers in brackets are
 equations of derivation.md.
@@ -102,10 +102,10 @@ def eliminate(tile, K, i, j, positive, done):
 def factor(K, diagonal, Gt, rows, weight, size, floor, team):
     """Factor K[:size, :size] + Gᵀ W G = L S Lᵀ (9), with the first `rows` rows of G.
 
-    Gᵀ W G belongs to the first n = len(Gt) rows of K. Read: the strict upper triangle of K, its diagonal in `diagonal`. Written: L into the lower
-    triangle of K, the inverse of its diagonal into `diagonal`. The Gram matrix is never stored:
-    each tile is formed and eliminated while it is in registers. A pivot below `floor` is a rounding
-    error, since regularisation alone gives that much, and is lifted to it.
+    Gᵀ W G belongs to the first n = len(Gt) rows of K. Read: the strict upper triangle of K, its
+    diagonal in `diagonal`. Written: L into the lower triangle of K, the inverse of its diagonal
+    into `diagonal`. The Gram matrix is never stored: each tile is formed and eliminated while it is
+    in registers. A pivot below `floor`, which regularisation alone exceeds, is lifted to it.
     """
     n = Gt.shape[0]
     upper_blocks = (n + TILE - 1) // TILE
@@ -173,7 +173,7 @@ def inverse_root(pivot, floor):
 
 @kernel
 def tile_below(K, diagonal, Gt, rows, weight, begin, end, start, stop):
-    """Form rows begin.. of the factor at columns start..: eliminate, then divide by the tile above."""
+    """Rows begin.. of the factor at columns start..: eliminate, then divide by the tile above."""
     n = Gt.shape[0]
     i, j = four(begin, end), four(start, stop)
     t = (

@@ -1,4 +1,4 @@
-"""What the kernels run on: who works on a problem (Team) and what an element is (a float or a Pack).
+"""What the kernels run on: who works on a problem (a team), what an element is (float or pack).
 
 A *pack* is one LLVM vector whose lanes belong to different problems: eight float64 or sixteen
 float32, 64 bytes. It has the arithmetic operators, comparisons that give a *mask*, `where`, `sqrt`
@@ -434,10 +434,10 @@ def as_matrix(typing_context, vector, rows, columns):
 
 if config.ENABLE_CUDASIM:
 
-    def as_floats(array):  # noqa: F811  plain Python under the simulator, where elements are floats
+    def as_floats(array):  # pyright: ignore[reportRedeclaration]
         """View an array of floats (...) as (..., 1)."""
         return array[..., np.newaxis]
 
-    def as_matrix(vector, rows, columns):  # noqa: F811
+    def as_matrix(vector, rows, columns):  # pyright: ignore[reportRedeclaration]
         """View a vector as a matrix."""
         return vector.reshape((rows, columns))

@@ -12,7 +12,6 @@ LEAST_LIFT = 1e-30
 ANY_PIVOT = -math.inf
 
 
-
 @kernel
 def fix_equal_limits(qp, sizes, team):
     """A row with equal limits is an equality: it has no sides."""

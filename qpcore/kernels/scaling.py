@@ -1,7 +1,7 @@
 """Ruiz equilibration: every row and column of the KKT matrix gets a largest entry near one (15).
 
 Scaled quantities are what the solver works with; residuals are judged, and answers given, on the
-original data. With D, E, F the factors of variables, rows of C and rows of A, and c that of the cost:
+original data. With factors D of variables, E of rows of C, F of rows of A, and c of the cost:
 
     Q -> c D Q D,  q -> c D q,  G -> E G D,  A -> F A D,  limits -> E limits,  b -> F b,
     x = D x^,  v = E v^ / c,  y = F y^ / c.

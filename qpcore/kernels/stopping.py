@@ -1,4 +1,4 @@
-"""SOLVED: primal residual, dual residual and gap small beside their terms, in original units (5)."""
+"""SOLVED: primal and dual residual and gap small beside their terms, in original units (5)."""
 
 from collections import namedtuple
 

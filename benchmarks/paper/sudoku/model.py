@@ -14,8 +14,8 @@ RULES = 40
 
 PENALTY = 0.1
 
-# Some vertices of learned equations are nearly singular: at 1e-8 their x can be off by 1e-4, which is
-# enough to take the wrong constraints for active in the gradient.
+# Some vertices of learned equations are nearly singular: at 1e-8 their x can be off by 1e-4, which
+# is enough to take the wrong constraints for active in the gradient.
 PRECISE = Settings(tol=1e-10)
 
 

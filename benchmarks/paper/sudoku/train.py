@@ -16,8 +16,8 @@ from qpcore import Status
 BATCH = 150
 LEARNING_RATE = 1e-1
 
-# The authors' solver averages the gradients of what the batch shares, where ours, like PyTorch, sums
-# them. Adam does not see a factor but in its epsilon, which therefore grows with the batch.
+# The authors' solver averages the gradients of what the batch shares, where ours, like PyTorch,
+# sums them. Adam sees a factor only in its epsilon, which therefore grows with the batch.
 EPSILON = 1e-8 * BATCH
 
 
