@@ -17,19 +17,21 @@ from qpcore.settings import Settings
 from qpcore.solution import Gradients, Solution
 from qpcore.status import Status
 
+F64, F32 = np.dtype(np.float64), np.dtype(np.float32)
+
 # What the dtype can resolve, as fractions of the scaled data, whose entries are near one.
 # rho, delta: regularisation of variables and rows; the KKT matrix has entries up to 1/delta, whose
 # rounding errors rho must cover. ray: residual of a certificate. convexity: what rounding may take
 # from Q's eigenvalues. careful: refine every step from the first, else from the moment on when a
 # residual grows.
 PRECISION = {
-    np.dtype(np.float64): dict(rho=1e-8, delta=1e-8, ray=1e-8, convexity=1e-8, careful=0),
-    np.dtype(np.float32): dict(rho=1e-3, delta=1e-4, ray=1e-4, convexity=1e-5, careful=1),
+    F64: {"rho": 1e-8, "delta": 1e-8, "ray": 1e-8, "convexity": 1e-8, "careful": 0},
+    F32: {"rho": 1e-3, "delta": 1e-4, "ray": 1e-4, "convexity": 1e-5, "careful": 1},
 }
 
 # Share of the tolerance that the kernels aim at: float32 rounds the residuals that it compares, and
 # SOLVED is a promise about the residuals in float64.
-MARGIN = {np.dtype(np.float64): 1.0, np.dtype(np.float32): 0.8}
+MARGIN = {F64: 1.0, F32: 0.8}
 
 # Share of the way to the boundary that a step takes.
 SHORTEN = 0.999
