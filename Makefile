@@ -3,7 +3,7 @@ ARGS ?=
 IN := .venv/bin/
 PIP := $(IN)python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help test demo lint types check bench-env clean
+.PHONY: help test demo lint types check bench bench-env clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1 \t/p' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ lint: .venv/installed  ## check style and format
 
 types: .venv/installed  ## check types
 	$(IN)pyright
+
+bench: bench-env  ## compare speed with the peers; ARGS="--quick" for a trial
+	$(IN)python -m benchmarks.run $(ARGS)
 
 check: lint types test  ## all of the above
 

@@ -43,7 +43,8 @@ Factors = namedtuple("Factors", "a b c d")
 def solve_packs(data, result, memory, sizes, parameters, start, stop):
     """Solve the packs start..stop of the batch."""
     team = team_of_one()
-    work = carve(as_packs(memory), sizes.n, sizes.m, sizes.p, sizes.rows)
+    packs = as_packs(memory)  # pyright: ignore[reportCallIssue]  a Numba intrinsic
+    work = carve(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
     slots = memory.shape[1]
     for pack in range(start, stop):
         load(work, data, sizes, pack * slots, slots, pack > start, team)
@@ -55,7 +56,8 @@ def solve_packs(data, result, memory, sizes, parameters, start, stop):
 def differentiate_packs(data, answer, cotangents, adjoint, memory, sizes, parameters, start, stop):
     """Solve the adjoint systems of the packs start..stop."""
     team = team_of_one()
-    work = carve(as_packs(memory), sizes.n, sizes.m, sizes.p, sizes.rows)
+    packs = as_packs(memory)  # pyright: ignore[reportCallIssue]  a Numba intrinsic
+    work = carve(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
     slots = memory.shape[1]
     for pack in range(start, stop):
         load(work, data, sizes, pack * slots, slots, pack > start, team)

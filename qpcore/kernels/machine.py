@@ -434,10 +434,10 @@ def as_matrix(typing_context, vector, rows, columns):
 
 if config.ENABLE_CUDASIM:
 
-    def as_floats(array):  # pyright: ignore[reportRedeclaration]
+    def as_floats(array):
         """View an array of floats (...) as (..., 1)."""
         return array[..., np.newaxis]
 
-    def as_matrix(vector, rows, columns):  # pyright: ignore[reportRedeclaration]
+    def as_matrix(vector, rows, columns):
         """View a vector as a matrix."""
         return vector.reshape((rows, columns))
