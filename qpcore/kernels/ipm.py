@@ -77,7 +77,7 @@ def solve_problem(work, parameters, sizes, team):
         above = excess(qp, scale, at, residual, parameters.tol, sizes, team)
         solved = (above.dual <= 1) & (above.primal <= 1) & (above.gap <= 1)
         status = where((status < 0) & solved, like(SOLVED, status), status)
-        careful = careful | grew(above, last)
+        careful = (status < 0) & (careful | grew(above, last))
         last = above
         if iteration % CERTIFICATE_PERIOD == CERTIFICATE_PERIOD - 1:
             status = find_certificate(work, status, parameters.ray, sizes, team)
