@@ -20,7 +20,8 @@ import numpy as np
 from qpcore.compilation import announced, compiled
 from qpcore.kernels.adjoint import add_outer_products, differentiate
 from qpcore.kernels.ipm import Parameters, solve_problem
-from qpcore.kernels.machine import PACK_BYTES, as_packs, lanes_of, team_of_one
+from qpcore.kernels.machine import team_of_one
+from qpcore.kernels.pack import PACK_BYTES, as_packs, lanes_of
 from qpcore.kernels.transfer import (
     Result,
     Vectors,

@@ -7,6 +7,10 @@ arrays, chooses grid and block and waits for the answer comes later, and until t
 import this file. It needs numba-cuda.
 """
 
+# Numba's CUDA target has no true types.
+# pyright: reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false
+# pyright: reportPrivateImportUsage=false
+
 from __future__ import annotations
 
 from collections import namedtuple

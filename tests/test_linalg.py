@@ -6,23 +6,10 @@ import numpy as np
 import pytest
 from numba import njit
 
-from qpcore.kernels.linalg import (
-    factor,
-    multiply,
-    multiply_symmetric,
-    multiply_transposed,
-    solve_factored,
-)
-from qpcore.kernels.machine import (
-    any_lane,
-    as_floats,
-    as_packs,
-    lanes_of,
-    like,
-    negate,
-    team_of_one,
-    where,
-)
+from qpcore.kernels.factor import factor
+from qpcore.kernels.linalg import multiply, multiply_symmetric, multiply_transposed, solve_factored
+from qpcore.kernels.machine import any_lane, like, negate, team_of_one, where
+from qpcore.kernels.pack import as_floats, as_packs, lanes_of
 
 # n, m, p around the tile of four, with every block absent once
 SIZES = [(1, 1, 0), (2, 1, 1), (4, 8, 5), (7, 5, 3), (9, 0, 6), (10, 10, 0), (32, 40, 8)]

@@ -67,10 +67,10 @@ def simulate(data, sizes, parameters, answer, cotangents):
     from numba import cuda
 
     from qpcore import gpu
-    from qpcore.kernels import linalg
+    from qpcore.kernels import factor
 
-    # Beyond the end of a tile pivots may be negative: NaN, never stored, where Python's sqrt raises.
-    linalg.math = SimpleNamespace(sqrt=np.sqrt)
+    # Beyond the end of a tile pivots may be negative: NaN, never stored; Python's sqrt would raise.
+    factor.math = SimpleNamespace(sqrt=np.sqrt)
     shape = (1, elements(sizes.n, sizes.m, sizes.p, sizes.rows))
     outputs = [np.full(part.shape, np.nan) for part in answer]
     x, z, y, z_box = outputs

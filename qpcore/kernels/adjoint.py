@@ -85,7 +85,7 @@ def compliance(qp, i, v, Cx):
     """T = slack / |v|; zero for an equality."""
     zero, unbound = like(0, v), like(UNBOUND, v)
     T = where(abs(v) > 0, larger(zero, slack_of(qp, i, v, Cx)) / abs(v), unbound)
-    T = where(T < unbound, T, unbound)
+    T = where(unbound > T, T, unbound)
     return where(qp.fixed[i] > 0, zero, T)
 
 
@@ -118,8 +118,8 @@ def sharpen(work, sizes, team):
         v_next = where(v > 0, larger(zero, v + fix.v[i]), -larger(zero, -v - fix.v[i]))
         ahead = compliance(qp, i, v_next, at.Cx[i] + fix.Cx[i])
         T = where(small & (abs(v) > 0), ahead, T)
-        T = where(T > like(FREE, T), unbound, T)
-        T = where(T < like(BINDS, T), zero, T)
+        T = where(like(FREE, T) < T, unbound, T)
+        T = where(like(BINDS, T) > T, zero, T)
         system.damp[i] = T
         # The factor keeps the old weights. Refinement converges if rows that bind keep theirs too,
         # and rows that are free give theirs up.

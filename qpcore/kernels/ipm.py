@@ -10,15 +10,7 @@ its iterate is written back unchanged, so what its neighbours in the pack do nev
 from collections import namedtuple
 
 from qpcore.kernels.certificate import find_certificate, normalise_certificate
-from qpcore.kernels.kkt import (
-    add_where,
-    factor_kkt,
-    multiply_C,
-    multiply_C_transposed,
-    multiply_kkt,
-    solve_kkt,
-    weigh,
-)
+from qpcore.kernels.kkt import factor_kkt, multiply_C, multiply_C_transposed, weigh
 from qpcore.kernels.linalg import multiply, multiply_symmetric, multiply_transposed
 from qpcore.kernels.machine import (
     any_lane,
@@ -31,8 +23,10 @@ from qpcore.kernels.machine import (
     team_sum,
     where,
 )
+from qpcore.kernels.newton import move, newton, outward
 from qpcore.kernels.presolve import certify_crossed, crossed, fix_equal_limits, is_convex
 from qpcore.kernels.scaling import to_original
+from qpcore.kernels.start import start
 from qpcore.kernels.stopping import OVERFLOW, Excess, excess
 from qpcore.status import Status
 
@@ -44,9 +38,6 @@ NUMERICAL_ERROR = int(Status.NUMERICAL_ERROR)
 NONFINITE_INPUT = int(Status.NONFINITE_INPUT)
 RUNNING = -1
 
-# Rounds of iterative refinement where a problem needs care.
-REFINEMENTS = 1
-
 # Certificates are looked for once in so many iterations.
 CERTIFICATE_PERIOD = 4
 
@@ -54,9 +45,6 @@ CERTIFICATE_PERIOD = 4
 # method cycled on 5 of 1600 random problems; paper profiles take as many iterations as before (11).
 SLOW = 0.8
 LEAST_CENTERING = 0.5
-
-# A start whose slacks all exceed this needs no shift (12).
-CLOSE = 1e-8
 
 # tol: SOLVED (5). ray: certificates (6). rho, delta: regularisation (7). convexity: what rounding
 # may take from Q's eigenvalues. shorten: share of the step to the boundary that is taken (11).
@@ -123,77 +111,7 @@ def examine(work, parameters, sizes, team):
     return where(sound, status, like(NONFINITE_INPUT, running))
 
 
-# ---- start ---------------------------------------------------------------------------------------
-
-
-@kernel
-def start(work, status, parameters, sizes, team):
-    """Least squares for the slacks, then slacks and multipliers moved into the orthant (12)."""
-    qp, scale, at, residual, step, fix, system, products, outcome = work
-    place_at_zero(qp, at, residual, step, sizes, team)
-    weigh(qp, at, system, parameters.delta, sizes, team)
-    factor_kkt(qp, system, parameters, sizes, team)
-    everywhere = status < 0
-    newton(work, everywhere, parameters, sizes, team)
-    move(qp, at, step, like(1, qp.q[0]), everywhere, sizes, team)
-    enter_orthant(qp, at, step, sizes, team)
-
-
-@kernel
-def place_at_zero(qp, at, residual, step, sizes, team):
-    """Zero variables and slacks, whose residuals are the data; weight one on every side."""
-    zero, one = like(0, qp.q[0]), like(1, qp.q[0])
-    for j in range(team.lane, sizes.n, team.width):
-        at.x[j] = zero
-        residual.dual[j] = qp.q[j]
-    for i in range(team.lane, sizes.p, team.width):
-        at.y[i] = zero
-        residual.equality[i] = qp.b[i]
-    for i in range(team.lane, sizes.rows, team.width):
-        at.v[i] = zero
-        for side in range(2):
-            at.s[side, i] = one
-            at.z[side, i] = qp.present[side, i]
-            step.target[side, i] = zero
-            residual.sides[side, i] = qp.present[side, i] * outward(side, qp.limit[side, i])
-        residual.sides[0, i] += qp.fixed[i] * qp.limit[0, i]
-    barrier(team)
-
-
-@kernel
-def enter_orthant(qp, at, step, sizes, team):
-    """s = slack + shift, z = shift - slack, each shifted so far that it is well positive (12)."""
-    zero, one = like(0, qp.q[0]), like(1, qp.q[0])
-    least, close = like(-OVERFLOW, zero), like(-CLOSE, zero)
-    short, long = least, least
-    for side in range(2):
-        for i in range(sizes.first[side] + team.lane, sizes.last[side], team.width):
-            slack = outward(side, qp.limit[side, i] - step.Cx[i])  # x = dx: C x = C dx
-            at.s[side, i] = slack
-            short = larger(short, where(qp.present[side, i] > 0, -slack, least))
-            long = larger(long, where(qp.present[side, i] > 0, slack, least))
-    short = team_max(short, team)
-    long = team_max(long, team)
-    primal = where(short > close, one + short, zero)
-    dual = where(long > close, one + long, zero)
-    for side in range(2):
-        for i in range(sizes.first[side] + team.lane, sizes.last[side], team.width):
-            slack, present = at.s[side, i], qp.present[side, i] > 0
-            at.s[side, i] = where(present, primal + slack, one)
-            at.z[side, i] = where(present, dual - slack, zero)
-    barrier(team)  # the rows of a side go round the lanes from its first one
-    for i in range(team.lane, sizes.rows, team.width):
-        at.v[i] = where(qp.fixed[i] > 0, at.v[i], at.z[0, i] - at.z[1, i])
-    barrier(team)
-
-
 # ---- one iteration -------------------------------------------------------------------------------
-
-
-@kernel(inline=True)
-def outward(side, number):
-    """The sign of a side: + for the upper one, - for the lower one."""
-    return number if side == 0 else -number
 
 
 @kernel
@@ -255,81 +173,6 @@ def aim_at_centre(qp, at, step, last_mu, sizes, team):
 
 
 @kernel
-def newton(work, careful, parameters, sizes, team):
-    """The Newton step towards the target: eliminate slacks and rows, solve, recover (7, 8)."""
-    qp, scale, at, residual, step, fix, system, products, outcome = work
-    n = sizes.n
-    for i in range(team.lane, sizes.rows, team.width):
-        pull = like(0, qp.q[0])
-        for side in range(2):
-            if sizes.first[side] <= i < sizes.last[side]:
-                r, z = residual.sides[side, i], at.z[side, i]
-                pull += outward(side, (step.target[side, i] - z * r) / at.s[side, i])
-        equality = -system.weight[i] * residual.sides[0, i]
-        system.push[i] = where(qp.fixed[i] > 0, equality, system.damp[i] * pull)
-    for j in range(team.lane, n, team.width):
-        system.right[j] = -residual.dual[j]
-    for i in range(team.lane, sizes.p, team.width):
-        system.right[n + i] = residual.equality[i]
-    barrier(team)
-    solve_kkt(qp, system, step, sizes, team)
-    if any_lane(careful):
-        refine(work, careful, parameters, sizes, team)
-    for i in range(team.lane, sizes.rows, team.width):
-        moved, dv = step.Cx[i] - parameters.delta * step.v[i], step.v[i]
-        for side in range(2):
-            if sizes.first[side] <= i < sizes.last[side]:
-                ds = qp.present[side, i] * (residual.sides[side, i] - outward(side, moved))
-                dz = (step.target[side, i] - at.z[side, i] * ds) / at.s[side, i]
-                step.s[side, i], step.z[side, i] = ds, dz
-                dv -= outward(side, dz)
-        share_rounding(qp, at, step, dv, i, sizes)
-    barrier(team)
-
-
-@kernel
-def refine(work, careful, parameters, sizes, team):
-    """Iterative refinement of dx, dv, dy on the regularised Newton system, where asked for (10)."""
-    qp, scale, at, residual, step, fix, system, products, outcome = work
-    n = sizes.n
-    for i in range(team.lane, sizes.rows, team.width):
-        system.push[i] = like(0, qp.q[0])
-    for _ in range(REFINEMENTS):
-        multiply_kkt(system.right, work, step, sizes, team)
-        for j in range(team.lane, n, team.width):
-            known = system.right[j] + parameters.rho * step.x[j]
-            system.right[j] = -residual.dual[j] - known
-        for i in range(team.lane, sizes.p, team.width):
-            known = system.right[n + i] - parameters.delta * step.y[i]
-            system.right[n + i] = residual.equality[i] - known
-        barrier(team)
-        solve_kkt(qp, system, fix, sizes, team)
-        add_where(careful, step, fix, sizes, team)
-
-
-@kernel(inline=True)
-def share_rounding(qp, at, step, excess, i, sizes):
-    """Make dz₊ - dz₋ equal dv to the last bit, as stationarity wants; the binding side yields.
-
-    Close to the answer dz comes from a tiny ds over a tiny s and has few correct digits; dv, which
-    the KKT matrix gave, has them all. Without this float32 loses the dual residual it had.
-    """
-    zero = like(0, excess)
-    upper, lower = qp.present[0, i] > 0, qp.present[1, i] > 0
-    one_sided = upper & negate(lower)
-    if sizes.first[1] <= i < sizes.last[1]:
-        if sizes.first[0] <= i < sizes.last[0]:
-            closer = at.z[0, i] * at.s[1, i] > at.z[1, i] * at.s[0, i]
-            to_upper = one_sided | (upper & closer)
-            step.z[0, i] += where(to_upper, excess, zero)
-            step.z[1, i] -= where(lower & negate(to_upper), excess, zero)
-        else:
-            step.z[1, i] -= where(lower, excess, zero)
-    elif sizes.first[0] <= i < sizes.last[0]:
-        step.z[0, i] += where(upper, excess, zero)
-
-
-@kernel
 def step_length(at, step, share, sizes, team):
     """The longest step, at most 1, that takes this share of the way to s = 0 or z = 0 (11)."""
     fastest = like(0, share)
@@ -350,23 +193,3 @@ def is_finite(step, sizes, team):
     for i in range(team.lane, sizes.rows, team.width):
         size += abs(step.v[i])
     return team_sum(size, team) < like(OVERFLOW, size)
-
-
-@kernel
-def move(qp, at, step, alpha, running, sizes, team):
-    """Take the step, where the problem is still running."""
-    for j in range(team.lane, sizes.n, team.width):
-        at.x[j] = where(running, at.x[j] + alpha * step.x[j], at.x[j])
-    for i in range(team.lane, sizes.p, team.width):
-        at.y[i] = where(running, at.y[i] + alpha * step.y[i], at.y[i])
-    for side in range(2):
-        for i in range(sizes.first[side] + team.lane, sizes.last[side], team.width):
-            s, z = at.s[side, i], at.z[side, i]
-            at.s[side, i] = where(running, s + alpha * step.s[side, i], s)
-            at.z[side, i] = where(running, z + alpha * step.z[side, i], z)
-    barrier(team)
-    for i in range(team.lane, sizes.rows, team.width):
-        net = at.z[0, i] - at.z[1, i]
-        net = where(qp.fixed[i] > 0, at.v[i] + alpha * step.v[i], net)
-        at.v[i] = where(running, net, at.v[i])
-    barrier(team)

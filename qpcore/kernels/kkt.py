@@ -3,13 +3,8 @@
 Numbers in brackets are equations of derivation.md.
 """
 
-from qpcore.kernels.linalg import (
-    factor,
-    multiply,
-    multiply_symmetric,
-    multiply_transposed,
-    solve_factored,
-)
+from qpcore.kernels.factor import factor
+from qpcore.kernels.linalg import multiply, multiply_symmetric, multiply_transposed, solve_factored
 from qpcore.kernels.machine import barrier, kernel, like, where
 
 

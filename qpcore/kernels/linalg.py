@@ -1,21 +1,11 @@
-"""Dense linear algebra on one problem: signed Cholesky factor, triangular solves, products.
+"""Dense products and triangular solves on one problem, four rows at a time.
 
-Everything works on tiles of four rows, whose sums stay in registers. Numbers in brackets are
-equations of derivation.md.
-
-A symmetric matrix of the form [[H, Aᵀ], [A, -D]], with H and D positive definite, has a factor
-L S Lᵀ with L lower triangular and S = diag(1, ..., 1, -1, ..., -1) (9); tiles never straddle the
-border between the two blocks, so a tile has one sign.
+The sums of four rows stay in registers. Numbers in brackets are equations of derivation.md.
 """
 
-import math
-
-from qpcore.kernels.machine import barrier, kernel, like, team_sum, where
+from qpcore.kernels.machine import barrier, kernel, like, team_sum
 
 TILE = 4
-
-
-# ---- tiles: four by four sums in registers -------------------------------------------------------
 
 
 @kernel(inline=True)
@@ -32,12 +22,6 @@ def column(M, rows, k):
 
 
 @kernel(inline=True)
-def scaled(v, factor):
-    """A four-vector times a number."""
-    return v[0] * factor, v[1] * factor, v[2] * factor, v[3] * factor
-
-
-@kernel(inline=True)
 def negated(v):
     """The four-vector -v."""
     return -v[0], -v[1], -v[2], -v[3]
@@ -47,169 +31,6 @@ def negated(v):
 def plus(v, x, y):
     """v + x y for a four-vector y."""
     return v[0] + x * y[0], v[1] + x * y[1], v[2] + x * y[2], v[3] + x * y[3]
-
-
-@kernel(inline=True)
-def minus(v, x, y):
-    """v - x y for a four-vector y."""
-    return v[0] - x * y[0], v[1] - x * y[1], v[2] - x * y[2], v[3] - x * y[3]
-
-
-@kernel(inline=True)
-def add_outer(tile, x, y):
-    """Tile + x yᵀ."""
-    return (
-        plus(tile[0], x[0], y),
-        plus(tile[1], x[1], y),
-        plus(tile[2], x[2], y),
-        plus(tile[3], x[3], y),
-    )
-
-
-@kernel(inline=True)
-def subtract_outer(tile, x, y):
-    """Tile - x yᵀ."""
-    return (
-        minus(tile[0], x[0], y),
-        minus(tile[1], x[1], y),
-        minus(tile[2], x[2], y),
-        minus(tile[3], x[3], y),
-    )
-
-
-@kernel(inline=True)
-def add_gram(tile, Gt, rows, weight, i, j):
-    """Tile + Gᵀ W G at rows i and columns j."""
-    for k in range(rows):
-        tile = add_outer(tile, scaled(column(Gt, i, k), weight[k]), column(Gt, j, k))
-    return tile
-
-
-@kernel(inline=True)
-def eliminate(tile, K, i, j, positive, done):
-    """Tile minus what the columns 0..done of the factor already explain, with their signs."""
-    for k in range(min(positive, done)):
-        tile = subtract_outer(tile, column(K, i, k), column(K, j, k))
-    for k in range(positive, done):
-        tile = add_outer(tile, column(K, i, k), column(K, j, k))
-    return tile
-
-
-# ---- the factor ----------------------------------------------------------------------------------
-
-
-@kernel
-def factor(K, diagonal, Gt, rows, weight, size, floor, team):
-    """Factor K[:size, :size] + Gᵀ W G = L S Lᵀ (9), with the first `rows` rows of G.
-
-    Gᵀ W G belongs to the first n = len(Gt) rows of K. Read: the strict upper triangle of K, its
-    diagonal in `diagonal`. Written: L into the lower triangle of K, the inverse of its diagonal
-    into `diagonal`. The Gram matrix is never stored: each tile is formed and eliminated while it is
-    in registers. A pivot below `floor`, which regularisation alone exceeds, is lifted to it.
-    """
-    n = Gt.shape[0]
-    upper_blocks = (n + TILE - 1) // TILE
-    blocks = upper_blocks + (size - n + TILE - 1) // TILE
-    for block in range(blocks):
-        start, stop = tile_rows(block, upper_blocks, n, size)
-        if team.lane == 0:
-            diagonal_tile(K, diagonal, Gt, rows, weight, start, stop, floor)
-        barrier(team)
-        for other in range(block + 1 + team.lane, blocks, team.width):
-            begin, end = tile_rows(other, upper_blocks, n, size)
-            tile_below(K, diagonal, Gt, rows, weight, begin, end, start, stop)
-        barrier(team)
-
-
-@kernel(inline=True)
-def tile_rows(block, upper_blocks, n, size):
-    """First row of a block of four, and the end of the part (H or -D) that it lies in."""
-    if block < upper_blocks:
-        return TILE * block, n
-    return n + TILE * (block - upper_blocks), size
-
-
-@kernel
-def diagonal_tile(K, diagonal, Gt, rows, weight, start, stop, floor):
-    """Factor the tile on the diagonal; its sign is that of its part."""
-    n = Gt.shape[0]
-    j = four(start, stop)
-    d = diagonal
-    t = (
-        (d[j[0]], K[j[0], j[1]], K[j[0], j[2]], K[j[0], j[3]]),
-        (K[j[0], j[1]], d[j[1]], K[j[1], j[2]], K[j[1], j[3]]),
-        (K[j[0], j[2]], K[j[1], j[2]], d[j[2]], K[j[2], j[3]]),
-        (K[j[0], j[3]], K[j[1], j[3]], K[j[2], j[3]], d[j[3]]),
-    )
-    if start < n:
-        t = add_gram(t, Gt, rows, weight, j, j)
-    t = eliminate(t, K, j, j, n, start)
-    if start >= n:  # S = -1: the factor of the negative tile
-        t = (negated(t[0]), negated(t[1]), negated(t[2]), negated(t[3]))
-    d0 = inverse_root(t[0][0], floor)
-    l10, l20, l30 = t[1][0] * d0, t[2][0] * d0, t[3][0] * d0
-    d1 = inverse_root(t[1][1] - l10 * l10, floor)
-    l21, l31 = (t[2][1] - l20 * l10) * d1, (t[3][1] - l30 * l10) * d1
-    d2 = inverse_root(t[2][2] - l20 * l20 - l21 * l21, floor)
-    l32 = (t[3][2] - l30 * l20 - l31 * l21) * d2
-    d3 = inverse_root(t[3][3] - l30 * l30 - l31 * l31 - l32 * l32, floor)
-    diagonal[start] = d0
-    if start + 1 < stop:
-        diagonal[j[1]] = d1
-        K[j[1], j[0]] = l10
-    if start + 2 < stop:
-        diagonal[j[2]] = d2
-        K[j[2], j[0]], K[j[2], j[1]] = l20, l21
-    if start + 3 < stop:
-        diagonal[j[3]] = d3
-        K[j[3], j[0]], K[j[3], j[1]], K[j[3], j[2]] = l30, l31, l32
-
-
-@kernel(inline=True)
-def inverse_root(pivot, floor):
-    """1/sqrt(pivot) of a pivot that is at least the floor; NaN stays NaN."""
-    return like(1, pivot) / math.sqrt(where(pivot < floor, like(floor, pivot), pivot))
-
-
-@kernel
-def tile_below(K, diagonal, Gt, rows, weight, begin, end, start, stop):
-    """Rows begin.. of the factor at columns start..: eliminate, then divide by the tile above."""
-    n = Gt.shape[0]
-    i, j = four(begin, end), four(start, stop)
-    t = (
-        column(K, j, i[0]),  # K[i, j] is read where the data lie: above the diagonal
-        column(K, j, i[1]),
-        column(K, j, i[2]),
-        column(K, j, i[3]),
-    )
-    if begin < n:
-        t = add_gram(t, Gt, rows, weight, i, j)
-    t = eliminate(t, K, i, j, n, start)
-    store_row(K, diagonal, t[0], begin, j, start, stop, n)
-    if begin + 1 < end:
-        store_row(K, diagonal, t[1], i[1], j, start, stop, n)
-    if begin + 2 < end:
-        store_row(K, diagonal, t[2], i[2], j, start, stop, n)
-    if begin + 3 < end:
-        store_row(K, diagonal, t[3], i[3], j, start, stop, n)
-
-
-@kernel(inline=True)
-def store_row(K, diagonal, t, i, j, start, stop, n):
-    """One row of L: t divided by the transposed diagonal tile, and by its sign."""
-    if start >= n:
-        t = negated(t)
-    l0 = t[0] * diagonal[j[0]]
-    K[i, j[0]] = l0
-    if start + 1 < stop:
-        l1 = (t[1] - l0 * K[j[1], j[0]]) * diagonal[j[1]]
-        K[i, j[1]] = l1
-        if start + 2 < stop:
-            l2 = (t[2] - l0 * K[j[2], j[0]] - l1 * K[j[2], j[1]]) * diagonal[j[2]]
-            K[i, j[2]] = l2
-            if start + 3 < stop:
-                rest = t[3] - l0 * K[j[3], j[0]] - l1 * K[j[3], j[1]] - l2 * K[j[3], j[2]]
-                K[i, j[3]] = rest * diagonal[j[3]]
 
 
 # ---- four rows at a time -------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import math
 
-from qpcore.kernels.linalg import factor
+from qpcore.kernels.factor import factor
 from qpcore.kernels.machine import barrier, kernel, larger, like, team_max, team_sum, where
 
 # A matrix with zero diagonal gets at least this much on it before its Cholesky factor is tried.

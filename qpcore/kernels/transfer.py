@@ -8,7 +8,8 @@ from collections import namedtuple
 import numpy as np
 
 from qpcore.kernels.linalg import own_from
-from qpcore.kernels.machine import as_floats, barrier, kernel, like
+from qpcore.kernels.machine import barrier, kernel, like
+from qpcore.kernels.pack import as_floats
 from qpcore.kernels.presolve import flaw_of_matrices, flaw_of_vectors
 from qpcore.kernels.scaling import equilibrate, scale_vectors
 from qpcore.status import Status

@@ -7,7 +7,8 @@ variable. Side 0 is the upper one, side 1 the lower one.
 
 from collections import namedtuple
 
-from qpcore.kernels.machine import as_matrix, kernel
+from qpcore.kernels.machine import kernel
+from qpcore.kernels.pack import as_matrix
 
 # first[side], last[side]: the range of rows that may have this side at all.
 Sizes = namedtuple("Sizes", "n m p rows first last")
