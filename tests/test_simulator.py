@@ -4,11 +4,11 @@ A simulated barrier takes milliseconds, so problems are tiny. This file is both 
 a program, the process with the simulator, where Numba compiles nothing.
 """
 
+import math
 import os
 import pickle
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -67,10 +67,10 @@ def simulate(data, sizes, parameters, answer, cotangents):
     from numba import cuda
 
     from qpcore import gpu
-    from qpcore.kernels import factor
 
-    # Beyond the end of a tile pivots may be negative: NaN, never stored; Python's sqrt would raise.
-    factor.math = SimpleNamespace(sqrt=np.sqrt)
+    # Pivots beyond the end of a tile may be negative. Compiled code makes them NaN and never stores
+    # them; Python's own sqrt raises.
+    math.sqrt = np.sqrt
     shape = (1, elements(sizes.n, sizes.m, sizes.p, sizes.rows))
     outputs = [np.full(part.shape, np.nan) for part in answer]
     x, z, y, z_box = outputs

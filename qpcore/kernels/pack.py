@@ -2,8 +2,8 @@
 
 A *pack* is one LLVM vector of 64 bytes, eight float64 or sixteen float32, each lane another
 problem's number. It has the arithmetic operators, `abs`, `math.sqrt`, comparisons that give a
-*mask* and the operators of masks. Arrays of packs index like ordinary arrays; they are views of float
-arrays whose last axis holds the lanes.
+*mask* and the operators of masks. Arrays of packs index like ordinary arrays; they are views of
+float arrays whose last axis holds the lanes.
 """
 
 import math
