@@ -42,7 +42,7 @@ RUNNING = -1
 CERTIFICATE_PERIOD = 4
 
 # Where mu fell by less than a fifth, the corrector stays near the central path: without this the
-# method cycled on 5 of 1600 random problems; paper profiles take as many iterations as before (11).
+# method cycled on 5 of 8064 easy random problems (11).
 SLOW = 0.8
 LEAST_CENTERING = 0.5
 

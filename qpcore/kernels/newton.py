@@ -71,7 +71,7 @@ def share_rounding(qp, at, step, excess, i, sizes):
     """Make dz₊ - dz₋ equal dv to the last bit, as stationarity wants; the binding side yields.
 
     Close to the answer dz comes from a tiny ds over a tiny s and has few correct digits; dv, which
-    the KKT matrix gave, has them all. Without this float32 loses the dual residual it had.
+    the KKT matrix gave, has them all. Without this float32 fails on data in other units.
     """
     zero = like(0, excess)
     upper, lower = qp.present[0, i] > 0, qp.present[1, i] > 0
