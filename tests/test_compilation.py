@@ -11,7 +11,7 @@ import numpy as np, qpcore
 from qpcore import cpu
 solution = qpcore.solve(np.eye(3), np.ones((9, 3)), lb=0.0)
 qpcore.vjp(solution, dx=np.ones((9, 3)))
-print(solution.solved.all(), sum(cpu.solve_packs.stats.cache_misses.values()))
+print(solution.solved.all(), sum(cpu.solve_range.stats.cache_misses.values()))
 """
 
 
@@ -25,7 +25,7 @@ def test_a_later_process_compiles_nothing():
 
 def test_the_cache_knows_all_sources():
     stamp = compilation.source_stamp()
-    for dispatcher in (cpu.solve_packs, cpu.differentiate_packs, cpu.outer_products):
+    for dispatcher in (cpu.solve_range, cpu.differentiate_range, cpu.outer_products):
         assert dispatcher._cache._cache_file._source_stamp == stamp
 
 

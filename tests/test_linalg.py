@@ -12,27 +12,49 @@ from qpcore.kernels.machine import any_lane, like, negate, team_of_one, where
 from qpcore.kernels.pack import as_floats, as_packs, lanes_of
 
 # n, m, p around the tile of four, with every block absent once
-SIZES = [(1, 1, 0), (2, 1, 1), (4, 8, 5), (7, 5, 3), (9, 0, 6), (10, 10, 0), (32, 40, 8)]
+SIZES = [(1, 1, 0), (2, 1, 1), (4, 8, 5), (7, 5, 3), (9, 0, 6), (10, 10, 0), (37, 43, 21)]
 compiled = njit(error_model="numpy", _nrt=False)
 
 
 @compiled
 def all_of_it(K, diagonal, Gt, weight, v, Qd, x, z, Qx, Gz, Ax, floor):
-    """Every routine once, on packs."""
+    """Every routine once, on floats."""
     team = team_of_one()
     n, m = Gt.shape[0], Gt.shape[1]
-    K, diagonal, Gt, Qd, x = (
+    factor(K, diagonal, Gt, m, weight, K.shape[0], floor, team)
+    solve_factored(K, diagonal, n, v, team)
+    multiply_symmetric(Qx, K, Qd, x, team)
+    multiply(Gz, Gt, z, team)
+    multiply_transposed(Ax, K[:n, n:], x, team)
+
+
+@compiled
+def all_of_it_in_packs(K, diagonal, Gt, weight, v, Qd, x, z, Qx, Gz, Ax, floor):
+    """Every routine once, on packs."""
+    all_of_it(
         as_packs(K),
         as_packs(diagonal),
         as_packs(Gt),
+        as_packs(weight),
+        as_packs(v),
         as_packs(Qd),
         as_packs(x),
+        as_packs(z),
+        as_packs(Qx),
+        as_packs(Gz),
+        as_packs(Ax),
+        floor,
     )
-    factor(K, diagonal, Gt, m, as_packs(weight), K.shape[0], floor, team)
-    solve_factored(K, diagonal, n, as_packs(v), team)
-    multiply_symmetric(as_packs(Qx), K, Qd, x, team)
-    multiply(as_packs(Gz), Gt, as_packs(z), team)
-    multiply_transposed(as_packs(Ax), K[:n, n:], x, team)
+
+
+def one_by_one(*arguments):
+    """`all_of_it` on each slot by itself."""
+    *arrays, floor = arguments
+    for slot in range(arrays[0].shape[-1]):
+        alone = [np.ascontiguousarray(array[..., slot]) for array in arrays]
+        all_of_it(*alone, floor)
+        for array, result in zip(arrays, alone, strict=True):
+            array[..., slot] = result
 
 
 def slots_last(array, dtype):
@@ -42,7 +64,8 @@ def slots_last(array, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_kernels_equal_numpy(size, dtype):
+@pytest.mark.parametrize("routine", [all_of_it_in_packs, one_by_one], ids=["packs", "floats"])
+def test_kernels_equal_numpy(routine, size, dtype):
     n, m, p = size
     rng, B = np.random.default_rng(n), lanes_of(dtype)
     L = rng.standard_normal((B, n, n))
@@ -61,7 +84,7 @@ def test_kernels_equal_numpy(size, dtype):
 
     v = slots_last(right, dtype)
     outs = [np.empty((k, B), dtype) for k in (n, n, p)]
-    all_of_it(
+    routine(
         slots_last(np.triu(K, 1), dtype),
         diagonal_of(K),
         slots_last(G.swapaxes(1, 2), dtype),

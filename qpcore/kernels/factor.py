@@ -7,63 +7,9 @@ four, which never straddle the border between the two parts, so that a tile has 
 
 import math
 
-from qpcore.kernels.linalg import TILE, column, four, negated, plus
+from qpcore.kernels.linalg import TILE, column, four, negated
 from qpcore.kernels.machine import barrier, kernel, like, where
-
-# ---- tiles: four by four sums in registers -------------------------------------------------------
-
-
-@kernel(inline=True)
-def scaled(v, factor):
-    """A four-vector times a number."""
-    return v[0] * factor, v[1] * factor, v[2] * factor, v[3] * factor
-
-
-@kernel(inline=True)
-def minus(v, x, y):
-    """v - x y for a four-vector y."""
-    return v[0] - x * y[0], v[1] - x * y[1], v[2] - x * y[2], v[3] - x * y[3]
-
-
-@kernel(inline=True)
-def add_outer(tile, x, y):
-    """Tile + x yᵀ."""
-    return (
-        plus(tile[0], x[0], y),
-        plus(tile[1], x[1], y),
-        plus(tile[2], x[2], y),
-        plus(tile[3], x[3], y),
-    )
-
-
-@kernel(inline=True)
-def subtract_outer(tile, x, y):
-    """Tile - x yᵀ."""
-    return (
-        minus(tile[0], x[0], y),
-        minus(tile[1], x[1], y),
-        minus(tile[2], x[2], y),
-        minus(tile[3], x[3], y),
-    )
-
-
-@kernel(inline=True)
-def add_gram(tile, Gt, rows, weight, i, j):
-    """Tile + Gᵀ W G at rows i and columns j."""
-    for k in range(rows):
-        tile = add_outer(tile, scaled(column(Gt, i, k), weight[k]), column(Gt, j, k))
-    return tile
-
-
-@kernel(inline=True)
-def eliminate(tile, K, i, j, positive, done):
-    """Tile minus what the columns 0..done of the factor already explain, with their signs."""
-    for k in range(min(positive, done)):
-        tile = subtract_outer(tile, column(K, i, k), column(K, j, k))
-    for k in range(positive, done):
-        tile = add_outer(tile, column(K, i, k), column(K, j, k))
-    return tile
-
+from qpcore.kernels.tiles import add_gram, negated_tile, subtract_products
 
 # ---- the factor ----------------------------------------------------------------------------------
 
@@ -83,11 +29,11 @@ def factor(K, diagonal, Gt, rows, weight, size, floor, team):
     for block in range(blocks):
         start, stop = tile_rows(block, upper_blocks, n, size)
         if team.lane == 0:
-            diagonal_tile(K, diagonal, Gt, rows, weight, start, stop, floor)
+            diagonal_tile(K, diagonal, Gt, rows, weight, start, stop, floor, team)
         barrier(team)
         for other in range(block + 1 + team.lane, blocks, team.width):
             begin, end = tile_rows(other, upper_blocks, n, size)
-            tile_below(K, diagonal, Gt, rows, weight, begin, end, start, stop)
+            tile_below(K, diagonal, Gt, rows, weight, begin, end, start, stop, team)
         barrier(team)
 
 
@@ -99,8 +45,18 @@ def tile_rows(block, upper_blocks, n, size):
     return n + TILE * (block - upper_blocks), size
 
 
+@kernel(inline=True)
+def eliminate(tile, K, i, j, positive, done, team):
+    """Tile minus what the columns 0..done of the factor already explain, with their signs."""
+    tile = subtract_products(tile, K, 0, min(positive, done), i, j, team)
+    if done > positive:
+        tile = negated_tile(tile)
+        tile = negated_tile(subtract_products(tile, K, positive, done, i, j, team))
+    return tile
+
+
 @kernel
-def diagonal_tile(K, diagonal, Gt, rows, weight, start, stop, floor):
+def diagonal_tile(K, diagonal, Gt, rows, weight, start, stop, floor, team):
     """Factor the tile on the diagonal; its sign is that of its part."""
     n = Gt.shape[0]
     j = four(start, stop)
@@ -112,10 +68,10 @@ def diagonal_tile(K, diagonal, Gt, rows, weight, start, stop, floor):
         (K[j[0], j[3]], K[j[1], j[3]], K[j[2], j[3]], d[j[3]]),
     )
     if start < n:
-        t = add_gram(t, Gt, rows, weight, j, j)
-    t = eliminate(t, K, j, j, n, start)
+        t = add_gram(t, Gt, rows, weight, j, j, team)
+    t = eliminate(t, K, j, j, n, start, team)
     if start >= n:  # S = -1: the factor of the negative tile
-        t = (negated(t[0]), negated(t[1]), negated(t[2]), negated(t[3]))
+        t = negated_tile(t)
     d0 = inverse_root(t[0][0], floor)
     l10, l20, l30 = t[1][0] * d0, t[2][0] * d0, t[3][0] * d0
     d1 = inverse_root(t[1][1] - l10 * l10, floor)
@@ -142,7 +98,7 @@ def inverse_root(pivot, floor):
 
 
 @kernel
-def tile_below(K, diagonal, Gt, rows, weight, begin, end, start, stop):
+def tile_below(K, diagonal, Gt, rows, weight, begin, end, start, stop, team):
     """Rows begin.. of the factor at columns start..: eliminate, then divide by the tile above."""
     n = Gt.shape[0]
     i, j = four(begin, end), four(start, stop)
@@ -153,8 +109,8 @@ def tile_below(K, diagonal, Gt, rows, weight, begin, end, start, stop):
         column(K, j, i[3]),
     )
     if begin < n:
-        t = add_gram(t, Gt, rows, weight, i, j)
-    t = eliminate(t, K, i, j, n, start)
+        t = add_gram(t, Gt, rows, weight, i, j, team)
+    t = eliminate(t, K, i, j, n, start, team)
     store_row(K, diagonal, t[0], begin, j, start, stop, n)
     if begin + 1 < end:
         store_row(K, diagonal, t[1], i[1], j, start, stop, n)
