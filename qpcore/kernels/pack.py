@@ -312,7 +312,7 @@ def sum_lanes(typing_context, pack):
 
 @intrinsic
 def as_elements(typing_context, memory):
-    """View a workspace as elements: packs of (elements, lanes), floats of (elements,) as they are."""
+    """View a workspace (elements, lanes) as packs; one of floats, (elements,), as it is."""
     if memory.ndim == 2:
         return _packs_view(memory)
     return memory(memory), lambda context, builder, sig, args: arrayobj.impl_ret_borrowed(
