@@ -25,13 +25,15 @@ F64, F32 = np.dtype(np.float64), np.dtype(np.float32)
 # from Q's eigenvalues. careful: refine every step from the first, else from the moment on when a
 # residual grows.
 PRECISION = {
-    F64: {"rho": 1e-8, "delta": 1e-8, "ray": 1e-8, "convexity": 1e-8, "careful": 0},
-    F32: {"rho": 1e-3, "delta": 1e-4, "ray": 1e-4, "convexity": 1e-5, "careful": 1},
+    F64: {"rho": 1e-8, "delta": 1e-8, "ray": 1e-8, "convexity": 1e-8, "careful": 0, "share": 1.0, "floor": 1e-11, "cap": 100.0, "patience": 2, "boost": 1e7},
+    F32: {"rho": 1e-3, "delta": 1e-4, "ray": 1e-4, "convexity": 1e-5, "careful": 1, "share": 1.0, "floor": 1e-6, "cap": 100.0, "patience": 2, "boost": 1e7},
 }
 
 # Share of the tolerance that the kernels aim at: float32 rounds the residuals that it compares, and
 # SOLVED is a promise about the residuals in float64.
 MARGIN = {F64: 1.0, F32: 0.8}
+
+ROUNDS = 1
 
 # Share of the way to the boundary that a step takes.
 SHORTEN = 0.999
@@ -219,4 +221,4 @@ def parameters_of(problem: Problem, settings: Settings) -> Parameters:
     numbers = PRECISION[dtype] | {"shorten": SHORTEN}
     numbers["tol"] = MARGIN[dtype] * settings.tolerance(dtype)
     typed = {name: dtype.type(number) for name, number in numbers.items()}
-    return Parameters(max_iterations=int(settings.max_iterations), **typed)
+    return Parameters(max_iterations=int(settings.max_iterations), rounds=ROUNDS, **typed)

@@ -5,7 +5,14 @@ whose last factor belongs to an earlier iterate. Rows with a multiplier act as e
 others not at all; refinement on the unreduced system takes the regularisation out again.
 """
 
-from qpcore.kernels.kkt import add_where, factor_kkt, multiply_C, multiply_kkt, solve_kkt
+from qpcore.kernels.kkt import (
+    add_where,
+    factor_kkt,
+    multiply_C,
+    multiply_kkt,
+    regularise,
+    solve_kkt,
+)
 from qpcore.kernels.machine import barrier, kernel, larger, like, team_max, team_sum, where
 from qpcore.kernels.presolve import fix_equal_limits
 from qpcore.kernels.scaling import from_original, to_original
@@ -30,11 +37,13 @@ def differentiate(work, parameters, sizes, team):
 
     On entry `at` holds the answer, `residual` the cotangents: x̄ in Qx, v̄ in sides[0], ȳ in Ax.
     """
-    qp, scale, at, residual, step, fix, system, products, outcome = work
+    qp, scale, at, best, residual, step, fix, system, products, outcome = work
     fix_equal_limits(qp, sizes, team)
     scale_answer(work, sizes, team)
-    weigh_answer(qp, at, system, parameters.delta, sizes, team)
-    factor_kkt(qp, system, parameters, sizes, team)
+    one = like(1, qp.q[0])
+    regularise(system, parameters.rho * one, parameters.delta * one, team)
+    weigh_answer(qp, at, system, sizes, team)
+    factor_kkt(qp, system, sizes, team)
     sharpen(work, sizes, team)
     clear(at, sizes, team)
     error = like(UNBOUND, qp.q[0])
@@ -51,7 +60,7 @@ def differentiate(work, parameters, sizes, team):
 @kernel
 def scale_answer(work, sizes, team):
     """Bring the answer and the cotangents to the scale of the matrices (15)."""
-    qp, scale, at, residual, step, fix, system, products, outcome = work
+    qp, scale, at, best, residual, step, fix, system, products, outcome = work
     from_original(at, scale, sizes, team)
     for j in range(team.lane, sizes.n, team.width):
         residual.Qx[j] *= scale.x[j] * scale.cost[0]
@@ -63,10 +72,10 @@ def scale_answer(work, sizes, team):
 
 
 @kernel
-def weigh_answer(qp, at, system, delta, sizes, team):
+def weigh_answer(qp, at, system, sizes, team):
     """T = slack / |v| of each row, kept in `damp`, and weight = 1 / (T + δ) (13)."""
     multiply_C(at.Cx, qp, at.x, team)
-    one = like(1, qp.q[0])
+    one, delta = like(1, qp.q[0]), system.delta[0]
     for i in range(team.lane, sizes.rows, team.width):
         T = compliance(qp, i, at.v[i], at.Cx[i])
         system.damp[i] = T
@@ -97,7 +106,7 @@ def sharpen(work, sizes, team):
     factor at hand, makes one of them vanish; refinement makes up for the change of T. Where the
     step is not small, as at solutions that are not unique, T stays as it is.
     """
-    qp, scale, at, residual, step, fix, system, products, outcome = work
+    qp, scale, at, best, residual, step, fix, system, products, outcome = work
     n, zero, one = sizes.n, like(0, qp.q[0]), like(1, qp.q[0])
     unbound = like(UNBOUND, zero)
     multiply_kkt(system.right, work, at, sizes, team)
@@ -158,7 +167,7 @@ def clear(at, sizes, team):
 @kernel
 def aim(work, sizes, team):
     """Right-hand sides that take the residual of (13) away; its size is returned."""
-    qp, scale, at, residual, step, fix, system, products, outcome = work
+    qp, scale, at, best, residual, step, fix, system, products, outcome = work
     n = sizes.n
     multiply_kkt(system.right, work, at, sizes, team)
     error = like(0, qp.q[0])

@@ -20,9 +20,9 @@ Ray = namedtuple("Ray", "x v y Cx")
 
 
 @kernel
-def find_certificate(work, status, threshold, sizes, team):
+def find_certificate(work, status, parameters, sizes, team):
     """The status of problems proved infeasible; their rays take the iterate's place."""
-    qp, scale, at, residual, step, fix, system, products, outcome = work
+    qp, scale, at, best, residual, step, fix, system, products, outcome = work
     multiply_symmetric(products.Qx, qp.K, qp.Q_diagonal, step.x, team)
     multiply_transposed(products.Ax, qp.At, step.x, team)
     multiply(fix.x, qp.At, step.y, team)
@@ -31,7 +31,7 @@ def find_certificate(work, status, threshold, sizes, team):
         products.pull[j] += fix.x[j]
     barrier(team)
     direction = Ray(step.x, step.v, step.y, step.Cx)
-    status = examine_ray(qp, scale, at, direction, products, status, threshold, sizes, team)
+    status = examine_ray(qp, scale, at, direction, products, status, parameters.ray, sizes, team)
     for j in range(team.lane, sizes.n, team.width):
         products.Qx[j] = residual.Qx[j]
         products.pull[j] = residual.Cv[j] + residual.Ay[j]
@@ -39,7 +39,7 @@ def find_certificate(work, status, threshold, sizes, team):
         products.Ax[i] = residual.Ax[i]
     barrier(team)
     iterate = Ray(at.x, at.v, at.y, at.Cx)
-    return examine_ray(qp, scale, at, iterate, products, status, threshold, sizes, team)
+    return examine_ray(qp, scale, at, iterate, products, status, parameters.ray, sizes, team)
 
 
 @kernel

@@ -94,7 +94,7 @@ def diagonal_tile(K, diagonal, Gt, rows, weight, start, stop, floor, team):
 @kernel(inline=True)
 def inverse_root(pivot, floor):
     """1/sqrt(pivot) of a pivot that is at least the floor; NaN stays NaN."""
-    return like(1, pivot) / math.sqrt(where(pivot < floor, like(floor, pivot), pivot))
+    return like(1, pivot) / math.sqrt(where(pivot < floor, floor, pivot))
 
 
 @kernel

@@ -10,7 +10,7 @@ its iterate is written back unchanged, so what its neighbours in the pack do nev
 from collections import namedtuple
 
 from qpcore.kernels.certificate import find_certificate, normalise_certificate
-from qpcore.kernels.kkt import factor_kkt, multiply_C, multiply_C_transposed, weigh
+from qpcore.kernels.kkt import factor_kkt, multiply_C, multiply_C_transposed, regularise, weigh
 from qpcore.kernels.linalg import multiply, multiply_symmetric, multiply_transposed
 from qpcore.kernels.machine import (
     any_lane,
@@ -48,45 +48,101 @@ LEAST_CENTERING = 0.5
 
 # tol: SOLVED (5). ray: certificates (6). rho, delta: regularisation (7). convexity: what rounding
 # may take from Q's eigenvalues. shorten: share of the step to the boundary that is taken (11).
-Parameters = namedtuple("Parameters", "max_iterations tol ray rho delta convexity shorten careful")
+Parameters = namedtuple("Parameters", "max_iterations rounds tol ray rho delta convexity shorten careful share floor cap patience boost")
 
 
 @kernel
 def solve_problem(work, parameters, sizes, team):
     """Solve the problem in `work.qp`; answer in `work.at`, status in `work.outcome`."""
-    qp, scale, at, residual, step, fix, system, products, outcome = work
+    qp, scale, at, best, residual, step, fix, system, products, outcome = work
     status = examine(work, parameters, sizes, team)
     start(work, status, parameters, sizes, team)
     careful = like(parameters.careful, status) > 0
     iterations, mu = like(0, status), like(OVERFLOW, status)
-    last = Excess(mu, mu, mu)
+    zero, one = like(0, status), like(1, status)
+    least, waited, boost = mu, zero, one
+    acceptable = zero > one
+    last = Excess(mu, mu, mu, mu, mu)
     for iteration in range(parameters.max_iterations + 1):
         residuals(qp, at, residual, sizes, team)
-        above = excess(qp, scale, at, residual, parameters.tol, sizes, team)
-        solved = (above.dual <= 1) & (above.primal <= 1) & (above.gap <= 1)
+        above = excess(qp, scale, at, residual, parameters.tol, parameters.cap, sizes, team)
+        better = (status < 0) & (above.aim < least)
+        much = above.aim + above.aim < least
+        keep_best(best, at, better, sizes, team)
+        acceptable = where(better, above.contract <= 1, acceptable)
+        least = where(better, above.aim, least)
+        waited = where(much, zero, waited + one)
+        solved = acceptable & ((least <= 1) | (waited >= parameters.patience))
         status = where((status < 0) & solved, like(SOLVED, status), status)
         careful = (status < 0) & (careful | grew(above, last))
         last = above
         if iteration % CERTIFICATE_PERIOD == CERTIFICATE_PERIOD - 1:
-            status = find_certificate(work, status, parameters.ray, sizes, team)
+            status = find_certificate(work, status, parameters, sizes, team)
         if iteration == parameters.max_iterations or not any_lane(status < 0):
             break
         iterations = where(status < 0, like(iteration + 1, iterations), iterations)
-        weigh(qp, at, system, parameters.delta, sizes, team)
-        factor_kkt(qp, system, parameters, sizes, team)
+        adapt(at, system, parameters, boost, sizes, team)
+        weigh(qp, at, system, sizes, team)
+        factor_kkt(qp, system, sizes, team)
         aim_at_boundary(at, step, sizes, team)
         newton(work, careful, parameters, sizes, team)
         mu = aim_at_centre(qp, at, step, mu, sizes, team)
         newton(work, careful, parameters, sizes, team)
         alpha = step_length(at, step, like(parameters.shorten, mu), sizes, team)
         broken = (status < 0) & negate(is_finite(step, sizes, team))
-        status = where(broken, like(NUMERICAL_ERROR, status), status)
-        move(qp, at, step, alpha, status < 0, sizes, team)
+        boost = where(broken, boost * 100, larger(one, boost * 0.1))
+        status = where(broken & (boost > parameters.boost), like(NUMERICAL_ERROR, status), status)
+        move(qp, at, step, alpha, (status < 0) & negate(broken), sizes, team)
     status = where(status < 0, like(MAX_ITERATIONS, status), status)
+    gave_up = (status == MAX_ITERATIONS) | (status == NUMERICAL_ERROR)
+    status = where(gave_up & acceptable, like(SOLVED, status), status)
+    restore_best(best, at, gave_up | (status == SOLVED), sizes, team)
     to_original(at, scale, sizes, team)
     certify_crossed(qp, at, sizes, team)
     normalise_certificate(at, status, sizes, team)
     outcome[0], outcome[1] = status, iterations
+    barrier(team)
+
+
+@kernel
+def adapt(at, system, parameters, boost, sizes, team):
+    """Regularise in proportion: δ dy beside A dx, ρ dx beside Aᵀdy."""
+    one = like(1, at.x[0])
+    x, y = one, one
+    for j in range(team.lane, sizes.n, team.width):
+        x = larger(x, abs(at.x[j]))
+    for i in range(team.lane, sizes.p, team.width):
+        y = larger(y, abs(at.y[i]))
+    for i in range(team.lane, sizes.rows, team.width):
+        y = larger(y, abs(at.v[i]))
+    x, y = team_max(x, team), team_max(y, team)
+    floor = like(parameters.floor, one)
+    rho = larger(floor, parameters.rho * where(y < x, y / x, one))
+    delta = larger(floor, parameters.delta * where(x < y, x / y, one))
+    regularise(system, boost * rho, boost * delta, team)
+
+
+@kernel
+def keep_best(best, at, better, sizes, team):
+    """Note the iterate where it is better than those before."""
+    for j in range(team.lane, sizes.n, team.width):
+        best.x[j] = where(better, at.x[j], best.x[j])
+    for i in range(team.lane, sizes.p, team.width):
+        best.y[i] = where(better, at.y[i], best.y[i])
+    for i in range(team.lane, sizes.rows, team.width):
+        best.v[i] = where(better, at.v[i], best.v[i])
+    barrier(team)
+
+
+@kernel
+def restore_best(best, at, wanted, sizes, team):
+    """Return to the best iterate."""
+    for j in range(team.lane, sizes.n, team.width):
+        at.x[j] = where(wanted, best.x[j], at.x[j])
+    for i in range(team.lane, sizes.p, team.width):
+        at.y[i] = where(wanted, best.y[i], at.y[i])
+    for i in range(team.lane, sizes.rows, team.width):
+        at.v[i] = where(wanted, best.v[i], at.v[i])
     barrier(team)
 
 
@@ -101,7 +157,7 @@ def grew(now, before):
 @kernel
 def examine(work, parameters, sizes, team):
     """The status that the data alone decide, or RUNNING."""
-    qp, scale, at, residual, step, fix, system, products, outcome = work
+    qp, scale, at, best, residual, step, fix, system, products, outcome = work
     fix_equal_limits(qp, sizes, team)
     running = like(RUNNING, qp.q[0])
     convex = is_convex(qp, system, parameters.convexity, sizes, team)

@@ -29,9 +29,17 @@ def multiply_C_transposed(out, qp, v, team):
 
 
 @kernel
-def weigh(qp, at, system, delta, sizes, team):
+def regularise(system, rho, delta, team):
+    """Set the regularisation of variables and rows (7)."""
+    if team.lane == 0:
+        system.rho[0], system.delta[0] = rho, delta
+    barrier(team)
+
+
+@kernel
+def weigh(qp, at, system, sizes, team):
     """Row weights W = z₊/s₊ + z₋/s₋, regularised: weight = damp W, damp = 1 / (1 + δ W) (8)."""
-    one = like(1, qp.q[0])
+    one, delta = like(1, qp.q[0]), system.delta[0]
     for i in range(team.lane, sizes.rows, team.width):
         W = one - one
         for side in range(2):
@@ -45,15 +53,15 @@ def weigh(qp, at, system, delta, sizes, team):
 
 
 @kernel
-def factor_kkt(qp, system, parameters, sizes, team):
+def factor_kkt(qp, system, sizes, team):
     """Factor the condensed matrix [[Q + ρI + Cᵀ diag(weight) C, Aᵀ], [A, -δI]] (8, 9)."""
-    n, m, rho, delta = sizes.n, sizes.m, parameters.rho, parameters.delta
+    n, m, rho, delta = sizes.n, sizes.m, system.rho[0], system.delta[0]
     for j in range(team.lane, n, team.width):
         system.diagonal[j] = qp.Q_diagonal[j] + rho
         if sizes.rows > m:
             system.diagonal[j] += system.weight[m + j]
     for i in range(n + team.lane, n + sizes.p, team.width):
-        system.diagonal[i] = like(-delta, qp.q[0])
+        system.diagonal[i] = -delta
     barrier(team)
     factor(qp.K, system.diagonal, qp.Gt, m, system.weight, n + sizes.p, rho, team)
 
@@ -81,7 +89,7 @@ def solve_kkt(qp, system, out, sizes, team):
 @kernel
 def multiply_kkt(out, work, point, sizes, team):
     """out = [Qx + Cᵀv + Aᵀy; Ax] at a point, the unregularised dual and equality rows."""
-    qp, scale, at, residual, step, fix, system, products, outcome = work
+    qp, scale, at, best, residual, step, fix, system, products, outcome = work
     n = sizes.n
     multiply_symmetric(products.Qx, qp.K, qp.Q_diagonal, point.x, team)
     multiply_C_transposed(products.pull, qp, point.v, team)

@@ -88,7 +88,7 @@ def is_convex(qp, system, convexity, sizes, team):
     for j in range(team.lane, n, team.width):
         system.diagonal[j] = qp.Q_diagonal[j] + lift
     barrier(team)
-    factor(qp.K, system.diagonal, qp.Gt, 0, system.weight, n, ANY_PIVOT, team)
+    factor(qp.K, system.diagonal, qp.Gt, 0, system.weight, n, like(ANY_PIVOT, scale), team)
     zero = scale - scale
     failed = zero
     for j in range(team.lane, n, team.width):

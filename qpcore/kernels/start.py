@@ -1,6 +1,6 @@
 """The starting point (12): one Newton step from zero, then slacks and multipliers made positive."""
 
-from qpcore.kernels.kkt import factor_kkt, weigh
+from qpcore.kernels.kkt import factor_kkt, regularise, weigh
 from qpcore.kernels.machine import barrier, kernel, larger, like, team_max, where
 from qpcore.kernels.newton import move, newton, outward
 from qpcore.kernels.stopping import OVERFLOW
@@ -12,10 +12,12 @@ CLOSE = 1e-8
 @kernel
 def start(work, status, parameters, sizes, team):
     """Least squares for the slacks, then slacks and multipliers moved into the orthant (12)."""
-    qp, scale, at, residual, step, fix, system, products, outcome = work
+    qp, scale, at, best, residual, step, fix, system, products, outcome = work
     place_at_zero(qp, at, residual, step, sizes, team)
-    weigh(qp, at, system, parameters.delta, sizes, team)
-    factor_kkt(qp, system, parameters, sizes, team)
+    one = like(1, qp.q[0])
+    regularise(system, parameters.rho * one, parameters.delta * one, team)
+    weigh(qp, at, system, sizes, team)
+    factor_kkt(qp, system, sizes, team)
     everywhere = status < 0
     newton(work, everywhere, parameters, sizes, team)
     move(qp, at, step, like(1, qp.q[0]), everywhere, sizes, team)

@@ -9,12 +9,13 @@ OVERFLOW = 1e30
 
 Measure = namedtuple("Measure", "residual size")
 
-# Each residual over what the tolerance allows: at most one, all three, where a problem is solved.
-Excess = namedtuple("Excess", "dual primal gap")
+# Residuals over what is allowed: primal and dual, the largest of the three by the contract (5), and
+# by the aim.
+Excess = namedtuple("Excess", "dual primal gap contract aim")
 
 
 @kernel
-def excess(qp, scale, at, residual, tol, sizes, team):
+def excess(qp, scale, at, residual, tol, cap, sizes, team):
     """How far each residual is above the tolerance (5); infinite where numbers have overflowed."""
     dual = measure_dual(qp, scale, at, residual, sizes, team)
     primal = measure_primal(qp, scale, at, residual, sizes, team)
@@ -22,11 +23,13 @@ def excess(qp, scale, at, residual, tol, sizes, team):
     largest = larger(larger(dual.size, primal.size), gap.size)
     most = like(OVERFLOW, largest)
     sane = largest < most
-    return Excess(
-        where(sane, dual.residual / (tol + tol * dual.size), most),
-        where(sane, primal.residual / (tol + tol * primal.size), most),
-        where(sane, gap.residual / (tol + tol * gap.size), most),
-    )
+    d = where(sane, dual.residual / (tol + tol * dual.size), most)
+    p = where(sane, primal.residual / (tol + tol * primal.size), most)
+    g = where(sane, gap.residual / (tol + tol * gap.size), most)
+    contract = larger(larger(d, p), g)
+    worst = larger(larger(dual.residual, primal.residual), gap.residual)
+    aim = where(sane, larger(contract, worst / (tol * cap)), most)
+    return Excess(d, p, g, contract, aim)
 
 
 @kernel

@@ -30,12 +30,15 @@ Residual = namedtuple("Residual", "Qx Cv Ay Ax dual sides equality")
 # Cx = C dx; target: what the complementarity products are to change by.
 Step = namedtuple("Step", "x y v s z Cx target")
 
+# The best iterate so far, and its largest excess.
+Best = namedtuple("Best", "x y v excess")
+
 # A correction of a step.
 Fix = namedtuple("Fix", "x y v Cx")
 
 # The condensed system: dv = weight * C dx + push in each row (8). right: right-hand side and
-# solution [dx; dy]. diagonal: of K, then of its factor, inverted.
-System = namedtuple("System", "diagonal weight damp push right")
+# solution [dx; dy]. diagonal: of K, then of its factor, inverted. rho, delta: regularisation (7).
+System = namedtuple("System", "diagonal weight damp push right rho delta")
 
 # Factors of Ruiz equilibration for variables, rows of C, rows of A and the cost, and one over the
 # first three (15). flaw: zero where the matrices, and the vectors, came without NaN and inf.
@@ -45,7 +48,7 @@ Scale = namedtuple("Scale", "x rows y per_x per_rows per_y cost flaw")
 Products = namedtuple("Products", "Qx pull Ax")
 
 # outcome: status and iterations, as numbers.
-Work = namedtuple("Work", "qp scale at residual step fix system products outcome")
+Work = namedtuple("Work", "qp scale at best residual step fix system products outcome")
 
 
 def elements(n, m, p, rows):
@@ -53,13 +56,14 @@ def elements(n, m, p, rows):
     size = n + p
     qp = size * size + 2 * n + n * m + p + 5 * rows
     at = n + p + 6 * rows
+    best = n + p + rows + 1
     residual = 4 * n + 2 * p + 2 * rows
     step = n + p + 8 * rows
     fix = n + p + 2 * rows
-    system = 2 * size + 3 * rows
+    system = 2 * size + 3 * rows + 2
     scale = 2 * (n + p + rows) + 3
     products = 2 * n + p
-    return qp + at + residual + step + fix + system + scale + products + 2
+    return qp + at + best + residual + step + fix + system + scale + products + 2
 
 
 @kernel(makes_arrays=True)
@@ -82,6 +86,11 @@ def carve(memory, n, m, p, rows):
     z, memory = matrix(memory, 2, rows)
     Cx, memory = vector(memory, rows)
     at = Point(x, y, v, s, z, Cx)
+    x, memory = vector(memory, n)
+    y, memory = vector(memory, p)
+    v, memory = vector(memory, rows)
+    worst, memory = vector(memory, 1)
+    best = Best(x, y, v, worst)
     residual, memory = carve_residual(memory, n, p, rows)
     dx, memory = vector(memory, n)
     dy, memory = vector(memory, p)
@@ -101,12 +110,15 @@ def carve(memory, n, m, p, rows):
     damp, memory = vector(memory, rows)
     push, memory = vector(memory, rows)
     right, memory = vector(memory, size)
-    system = System(diagonal, weight, damp, push, right)
+    rho, memory = vector(memory, 1)
+    delta, memory = vector(memory, 1)
+    system = System(diagonal, weight, damp, push, right, rho, delta)
     scale, memory = carve_scale(memory, n, p, rows)
     Qx, memory = vector(memory, n)
     pull, memory = vector(memory, n)
     Ax, memory = vector(memory, p)
-    return Work(qp, scale, at, residual, step, fix, system, Products(Qx, pull, Ax), memory[:2])
+    products = Products(Qx, pull, Ax)
+    return Work(qp, scale, at, best, residual, step, fix, system, products, memory[:2])
 
 
 @kernel(makes_arrays=True)
