@@ -30,7 +30,7 @@ from qpcore.kernels.transfer import (
     store,
     store_adjoint,
 )
-from qpcore.kernels.workspace import Data, Sizes, carve, elements
+from qpcore.kernels.workspace import NOTES, Data, Sizes, carve, elements
 
 # Chunks of packs per thread: enough to even out problems of different difficulty, few enough that
 # shared matrices, loaded once a chunk, cost nothing.
@@ -74,15 +74,20 @@ def outer_products(out, a, b, c, d, start, stop):
         add_outer_products(out[i], a[i], b[i], c[i], d[i], team_of_one())
 
 
-def solve(data: Data, sizes: Sizes, parameters: Parameters, threads: int) -> Result:
-    """Solve a batch."""
+def solve(
+    data: Data, sizes: Sizes, parameters: Parameters, threads: int, trace: bool = False
+) -> Result:
+    """Solve a batch; with `trace`, note every iterate."""
     data = frozen(data)
     batch, dtype = data.entry.shape[1], data.Q.dtype
     status, iterations = np.empty(batch, np.int8), np.empty(batch, np.int32)
-    result = Result(*empty_vectors(batch, sizes, dtype), status, iterations)
+    traced = parameters.max_iterations + 1 if trace else 0
+    notes = np.empty((batch, traced, NOTES), dtype)
+    result = Result(*empty_vectors(batch, sizes, dtype), status, iterations, notes)
 
     def work(start: int, stop: int) -> None:
-        solve_packs(data, result, memory_for(sizes, dtype), sizes, parameters, start, stop)
+        memory = memory_for(sizes, dtype, traced)
+        solve_packs(data, result, memory, sizes, parameters, start, stop)
 
     with announced(("solve", dtype.name)):
         over_chunks(work, math.ceil(batch / lanes_of(dtype)), threads)
@@ -168,10 +173,10 @@ def over_chunks(work: Callable[[int, int], Any], count: int, threads: int) -> No
 memory = threading.local()
 
 
-def memory_for(sizes: Sizes, dtype: np.dtype) -> np.ndarray:
+def memory_for(sizes: Sizes, dtype: np.dtype, traced: int = 0) -> np.ndarray:
     """Workspace of the calling thread for one pack: (elements, lanes), on a cache line, reused."""
     lanes = lanes_of(dtype)
-    count = elements(sizes.n, sizes.m, sizes.p, sizes.rows) * lanes
+    count = elements(sizes.n, sizes.m, sizes.p, sizes.rows, traced) * lanes
     block = getattr(memory, dtype.name, None)
     if block is None or block.size < count:
         raw = np.zeros(count + lanes, dtype)
