@@ -14,6 +14,7 @@ from qpcore.errors import SolveError
 from qpcore.problem import DROPPED, NO_LIMIT, Problem
 from qpcore.settings import Settings
 from qpcore.status import Status
+from qpcore.trace import Trace
 
 _CERTIFICATES = (Status.PRIMAL_INFEASIBLE, Status.DUAL_INFEASIBLE)
 
@@ -59,6 +60,8 @@ class Solution:
     """What was solved."""
     settings: Settings
     """How it was solved."""
+    trace: Trace | None = None
+    """What the solver saw at every iterate, with ``Settings(trace=True)``; else None."""
 
     @property
     def solved(self) -> np.ndarray:

@@ -17,6 +17,7 @@ LAYERS = {
     "qpcore.arrays": "nouns",
     "qpcore.problem": "nouns",
     "qpcore.solution": "nouns",
+    "qpcore.trace": "nouns",
     "qpcore.kernels": "kernels",
     "qpcore.compilation": "drivers",
     "qpcore.cpu": "drivers",
