@@ -14,6 +14,7 @@ from qpcore.errors import SolveError
 from qpcore.problem import DROPPED, NO_LIMIT, Problem
 from qpcore.settings import Settings
 from qpcore.status import Status
+from qpcore.summary import summarise
 from qpcore.trace import Trace
 
 _CERTIFICATES = (Status.PRIMAL_INFEASIBLE, Status.DUAL_INFEASIBLE)
@@ -134,6 +135,15 @@ class Solution:
             "holds all results; throw=False returns them instead.",
             self,
         )
+
+    def summary(self) -> str:
+        """Text for people: how it went, how well, and what to try next.
+
+        For a single problem status, iterations, objective, and each residual beside what the
+        tolerance allows it. For a batch the number of problems of each status, their iterations,
+        the largest residuals relative to 1 + scale among the SOLVED, and the first failure.
+        """
+        return summarise(self)
 
     def _vector(self, name: str) -> np.ndarray:
         array = getattr(self.problem, name)

@@ -18,6 +18,7 @@ LAYERS = {
     "qpcore.problem": "nouns",
     "qpcore.solution": "nouns",
     "qpcore.trace": "nouns",
+    "qpcore.summary": "nouns",
     "qpcore.kernels": "kernels",
     "qpcore.compilation": "drivers",
     "qpcore.cpu": "drivers",
