@@ -6,6 +6,7 @@ from qpcore.problem import Problem
 from qpcore.settings import Settings
 from qpcore.solution import Gradients, Solution
 from qpcore.status import Status
+from qpcore.trace import Trace
 
 __version__ = "0.1.0"
 
@@ -19,6 +20,7 @@ __all__ = [
     "Solution",
     "SolveError",
     "Status",
+    "Trace",
     "solve",
     "vjp",
 ]

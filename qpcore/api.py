@@ -10,12 +10,13 @@ from qpcore import cpu
 from qpcore.errors import ProblemError
 from qpcore.gradients import assemble
 from qpcore.kernels.ipm import Parameters
-from qpcore.kernels.transfer import Vectors
+from qpcore.kernels.transfer import Result, Vectors
 from qpcore.kernels.workspace import Data, Sizes
 from qpcore.problem import Problem
 from qpcore.settings import Settings
 from qpcore.solution import Gradients, Solution
 from qpcore.status import Status
+from qpcore.trace import Trace
 
 F64, F32 = np.dtype(np.float64), np.dtype(np.float32)
 
@@ -75,7 +76,7 @@ def solve(
     h_lower : array_like, (*, m), or a number for all rows, optional
         Lower limits of Gx.
     settings : Settings
-        Tolerance, iteration limit, threads.
+        Tolerance, iteration limit, threads, trace.
     device : {None, "cpu"}
         Where to solve. This version solves on the CPU.
     throw : bool
@@ -115,11 +116,13 @@ def solve(
         sizes_of(problem),
         parameters_of(problem, settings),
         settings.thread_count(),
+        bool(settings.trace),
     )
     batch = problem.batch_shape
     x, z, y, z_box = (v.reshape(*batch, v.shape[-1]) for v in result[:4])
     status, iterations = result.status.reshape(batch), result.iterations.reshape(batch)
-    solution = Solution(x, z, y, z_box, status, iterations, problem, settings)
+    trace = trace_of(result, batch) if settings.trace else None
+    solution = Solution(x, z, y, z_box, status, iterations, problem, settings, trace)
     if throw:
         solution.raise_for_status()
     return solution
@@ -197,6 +200,13 @@ def _cotangent(name: str, value: Any, like: np.ndarray) -> np.ndarray:
             f"that of solution.{name[1:]}, and real numbers."
         )
     return array.astype(like.dtype, copy=False)
+
+
+def trace_of(result: Result, batch: tuple[int, ...]) -> Trace:
+    """The solver's notes up to the last iterate of the batch, one array for each kind."""
+    reached = int(result.iterations.max(initial=0)) + 1
+    kinds = np.moveaxis(result.trace[:, :reached], -1, 0)
+    return Trace(*(np.ascontiguousarray(notes).reshape(*batch, reached) for notes in kinds))
 
 
 def data_of(problem: Problem) -> Data:

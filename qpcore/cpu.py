@@ -30,7 +30,7 @@ from qpcore.kernels.transfer import (
     store,
     store_adjoint,
 )
-from qpcore.kernels.workspace import Data, Sizes, carve, elements
+from qpcore.kernels.workspace import NOTES, Data, Sizes, carve, elements
 
 # Chunks of packs per thread: enough to even out problems of different difficulty, few enough that
 # shared matrices, loaded once a chunk, cost nothing.
@@ -75,16 +75,20 @@ def outer_products(out, a, b, c, d, start, stop):
         add_outer_products(out[i], a[i], b[i], c[i], d[i], team_of_one())
 
 
-def solve(data: Data, sizes: Sizes, parameters: Parameters, threads: int) -> Result:
-    """Solve a batch."""
+def solve(
+    data: Data, sizes: Sizes, parameters: Parameters, threads: int, trace: bool = False
+) -> Result:
+    """Solve a batch; with `trace`, note every iterate."""
     data = frozen(data)
     batch, dtype = data.entry.shape[1], data.Q.dtype
     slots = slots_for(sizes, dtype)
     status, iterations = np.empty(batch, np.int8), np.empty(batch, np.int32)
-    result = Result(*empty_vectors(batch, sizes, dtype), status, iterations)
+    traced = parameters.max_iterations + 1 if trace else 0
+    notes = np.empty((batch, traced, NOTES), dtype)
+    result = Result(*empty_vectors(batch, sizes, dtype), status, iterations, notes)
 
     def work(start: int, stop: int) -> None:
-        memory = memory_for(sizes, dtype, slots)
+        memory = memory_for(sizes, dtype, slots, traced)
         solve_range(data, result, memory, sizes, parameters, start, stop)
 
     with announced(("solve", kind(dtype, slots))):
@@ -185,9 +189,9 @@ def over_chunks(work: Callable[[int, int], Any], count: int, threads: int) -> No
 memory = threading.local()
 
 
-def memory_for(sizes: Sizes, dtype: np.dtype, slots: int) -> np.ndarray:
+def memory_for(sizes: Sizes, dtype: np.dtype, slots: int, traced: int = 0) -> np.ndarray:
     """Workspace of the calling thread: (elements, slots), or (elements,) for one slot; reused."""
-    count = elements(sizes.n, sizes.m, sizes.p, sizes.rows) * slots
+    count = elements(sizes.n, sizes.m, sizes.p, sizes.rows, traced) * slots
     block = getattr(memory, dtype.name, None)
     if block is None or block.size < count:
         spare = PACK_BYTES // dtype.itemsize  # to begin on a cache line

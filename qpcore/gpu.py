@@ -129,7 +129,7 @@ def signature(name: str, dtype: Any) -> tuple:
     parameters = Parameters(types.int64, *(len(Parameters._fields) - 1) * [number])
     vectors = Vectors(*4 * [matrix])
     arguments = {
-        "solve_block": (data, Result(*4 * [matrix], *integers), matrix, sizes, parameters),
+        "solve_block": (data, Result(*4 * [matrix], *integers, stack), matrix, sizes, parameters),
         "differentiate_block": (data, vectors, vectors, vectors, matrix, sizes, parameters),
     }
     return tuple(named(fields) for fields in arguments[name])

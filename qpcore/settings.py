@@ -40,6 +40,11 @@ class Settings:
     """CPU threads. None means the environment variable QPCORE_NUM_THREADS if it is set, else every
     CPU that this process may run on. Set 1 inside data loader workers and other process pools."""
 
+    trace: bool = False
+    """Record every iterate in `Solution.trace`, where failures and slow progress show why. Answers
+    keep their bits. Costs batch size * (max_iterations + 1) * 6 numbers of memory while solving.
+    `torch_bridge` returns no trace, but the solution that a SolveError carries has it."""
+
     def __post_init__(self) -> None:
         if self.tol is not None and not _is_positive_real(self.tol):
             raise _rejected(
@@ -51,6 +56,8 @@ class Settings:
             raise _rejected(
                 "threads", self.threads, "an integer >= 1, or None for all CPUs of this process"
             )
+        if not isinstance(self.trace, (bool, np.bool_)):
+            raise _rejected("trace", self.trace, "True or False")
 
     def tolerance(self, dtype: npt.DTypeLike) -> float:
         """Relative tolerance for data of this dtype, float64 or float32.

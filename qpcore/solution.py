@@ -6,14 +6,20 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import reduce, wraps
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from qpcore.errors import SolveError
+from qpcore.plot import plot_trace
 from qpcore.problem import DROPPED, NO_LIMIT, Problem
 from qpcore.settings import Settings
 from qpcore.status import Status
+from qpcore.summary import summarise
+from qpcore.trace import Trace
+
+if TYPE_CHECKING:
+    from qpcore.plot import Axes
 
 _CERTIFICATES = (Status.PRIMAL_INFEASIBLE, Status.DUAL_INFEASIBLE)
 
@@ -59,6 +65,8 @@ class Solution:
     """What was solved."""
     settings: Settings
     """How it was solved."""
+    trace: Trace | None = None
+    """What the solver saw at every iterate, with ``Settings(trace=True)``; else None."""
 
     @property
     def solved(self) -> np.ndarray:
@@ -131,6 +139,46 @@ class Solution:
             "holds all results; throw=False returns them instead.",
             self,
         )
+
+    def summary(self) -> str:
+        """Text for people: how it went, how well, and what to try next.
+
+        For a single problem status, iterations, objective, and each residual beside what the
+        tolerance allows it. For a batch the number of problems of each status, their iterations,
+        the largest residuals relative to 1 + scale among the SOLVED, and the first failure.
+        """
+        return summarise(self)
+
+    def plot_trace(
+        self, index: int | tuple[int, ...] | None = None, axes: Any = None
+    ) -> tuple[Axes, Axes]:
+        """Plot the way of one problem: residuals, gap and mu above, sigma and alpha below.
+
+        A residual is done at its dashed line, tol * (1 + scale) of the answer, or tol itself where
+        there is no answer. The upper axis is logarithmic: a residual that is zero leaves it.
+
+        Parameters
+        ----------
+        index : int or tuple of int, optional
+            Which problem of the batch; of a single problem None.
+        axes : sequence of two matplotlib Axes, optional
+            Where to draw. None makes a new figure with pyplot.
+
+        Returns
+        -------
+        tuple of two matplotlib Axes
+            Upper and lower; ``upper.figure.savefig("trace.png")`` keeps the picture.
+
+        Raises
+        ------
+        SettingsError
+            No trace was recorded: solve with ``Settings(trace=True)``.
+        ProblemError
+            The index is no place in the batch, or axes are not two.
+        ImportError
+            Matplotlib is missing: ``pip install qpcore[plot]``.
+        """
+        return plot_trace(self, index, axes)
 
     def _vector(self, name: str) -> np.ndarray:
         array = getattr(self.problem, name)

@@ -17,6 +17,9 @@ LAYERS = {
     "qpcore.arrays": "nouns",
     "qpcore.problem": "nouns",
     "qpcore.solution": "nouns",
+    "qpcore.trace": "nouns",
+    "qpcore.summary": "nouns",
+    "qpcore.plot": "plots",
     "qpcore.kernels": "kernels",
     "qpcore.compilation": "drivers",
     "qpcore.cpu": "drivers",
@@ -30,7 +33,8 @@ LAYERS = {
 
 BELOW = {
     "status": set(),
-    "nouns": {"status", "nouns"},
+    "nouns": {"status", "nouns", "plots"},
+    "plots": {"status", "nouns"},
     "kernels": {"status", "kernels"},
     "drivers": {"status", "kernels", "drivers"},
     "api": {"status", "nouns", "kernels", "drivers", "api"},
@@ -43,6 +47,7 @@ COMPILED = {"numpy", "scipy", "numba", "llvmlite"}
 OTHERS = {
     "status": set(),
     "nouns": {"numpy"},
+    "plots": {"numpy", "matplotlib"},
     "kernels": COMPILED,
     "drivers": COMPILED | {"cuda"},
     "api": {"numpy"},

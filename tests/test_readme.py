@@ -12,15 +12,23 @@ README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding=
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
 
+# Residuals at the level of rounding differ between machines.
+RESIDUAL = re.compile(r"\d\.\de-\d\d at \(\d,\)")
+
+
 def test_blocks_run_in_order_and_print_what_their_comments_say(capsys):
     pytest.importorskip("torch")
+    pytest.importorskip("matplotlib").use("Agg")
     namespace = {}
     for block in BLOCKS:
         with np.printoptions(floatmode="maxprec", suppress=True):
             exec(compile(block, "README.md", "exec"), namespace)
         shown = re.findall(r"^# (.*)$", block, re.MULTILINE)
-        assert capsys.readouterr().out.splitlines() == shown
-    assert len(BLOCKS) == 3
+        printed = capsys.readouterr().out.splitlines()
+        assert [RESIDUAL.sub("", line) for line in printed] == [
+            RESIDUAL.sub("", line) for line in shown
+        ]
+    assert len(BLOCKS) == 4
 
 
 @pytest.mark.parametrize("status", Status)

@@ -23,6 +23,8 @@ from qpcore import ProblemError, QPError, Settings, SettingsError, SolveError, S
         {"max_iterations": 1},
         {"max_iterations": np.int64(7)},
         {"threads": 3},
+        {"trace": True},
+        {"trace": np.bool_(True)},
     ],
 )
 def test_accepted(fields):
@@ -49,6 +51,9 @@ def test_accepted(fields):
         ("threads", 0, "integer >= 1"),
         ("threads", 1.5, "integer >= 1"),
         ("threads", "2", "integer >= 1"),
+        ("trace", 1, "True or False"),
+        ("trace", None, "True or False"),
+        ("trace", "yes", "True or False"),
     ],
 )
 def test_refused_with_field_value_and_expectation(field, value, expected):

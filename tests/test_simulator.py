@@ -16,7 +16,7 @@ from problems import Form, known
 
 from qpcore import Settings, api, cpu
 from qpcore.kernels.transfer import Result, Vectors
-from qpcore.kernels.workspace import elements
+from qpcore.kernels.workspace import NOTES, elements
 from qpcore.problem import Problem
 
 SETTINGS = Settings(max_iterations=15, threads=1)
@@ -35,7 +35,7 @@ def test_a_block_answers_like_the_cpu(case):
     data = CASES[case].data
     problem = Problem.parse(**data)
     arguments = api.data_of(problem), api.sizes_of(problem), api.parameters_of(problem, SETTINGS)
-    result = cpu.solve(*arguments, 1)
+    result = cpu.solve(*arguments, 1, trace=True)
     assert not result.status.any()
     answer = Vectors(result.x, result.z, result.y, result.z_box)
     rng = np.random.default_rng(6)
@@ -71,11 +71,14 @@ def simulate(data, sizes, parameters, answer, cotangents):
     # Pivots beyond the end of a tile may be negative. Compiled code makes them NaN and never stores
     # them; Python's own sqrt raises.
     math.sqrt = np.sqrt
-    shape = (1, elements(sizes.n, sizes.m, sizes.p, sizes.rows))
+    traced = parameters.max_iterations + 1
+    shape = (1, elements(sizes.n, sizes.m, sizes.p, sizes.rows, traced))
     outputs = [np.full(part.shape, np.nan) for part in answer]
     x, z, y, z_box = outputs
     batch = len(x)
-    result = Result(x, z, y, z_box, np.full(batch, -1, np.int8), np.full(batch, -1, np.int32))
+    status, iterations = np.full(batch, -1, np.int8), np.full(batch, -1, np.int32)
+    trace = np.full((batch, traced, NOTES), -1.0)
+    result = Result(x, z, y, z_box, status, iterations, trace)
     adjoint = Vectors(*(np.full(part.shape, np.nan) for part in answer))
     cuda.jit(gpu.solve_block)[1, LANES](data, result, np.full(shape, np.nan), sizes, parameters)
     cuda.jit(gpu.differentiate_block)[1, LANES](

@@ -366,6 +366,20 @@ def test_failed_problem_left_out_of_the_loss_adds_exactly_zero(status):
         assert tensor.grad.isfinite().all(), name
 
 
+def test_trace_changes_no_gradient_and_comes_with_the_error():
+    traced, plain = (
+        gradients(tensors(known(FORM, 3, (4,)).data), Settings(tol=1e-12, trace=trace))
+        for trace in (True, False)
+    )
+    for ours, theirs in zip(traced.values(), plain.values(), strict=True):
+        assert torch.equal(ours, theirs)
+    with pytest.raises(SolveError) as error:
+        solve_qp(
+            torch.eye(2), torch.ones(2), lb=1.0, ub=torch.zeros(2), settings=Settings(trace=True)
+        )
+    assert error.value.solution.trace.mu.shape == (1,)
+
+
 def test_failed_problem_in_the_loss_shows_as_nan():
     problem = tensors(spoiled("PRIMAL_INFEASIBLE")[0])
     solve_qp(**problem, throw=False).x.sum().backward()

@@ -28,6 +28,7 @@ from qpcore.kernels.presolve import certify_crossed, crossed, fix_equal_limits, 
 from qpcore.kernels.scaling import to_original
 from qpcore.kernels.start import start
 from qpcore.kernels.stopping import OVERFLOW, Excess, excess
+from qpcore.kernels.trace import note_iterate, note_step
 from qpcore.status import Status
 
 SOLVED = int(Status.SOLVED)
@@ -65,6 +66,7 @@ def solve_problem(work, parameters, sizes, team):
     last = Excess(mu, mu, mu, mu, mu)
     for iteration in range(parameters.max_iterations + 1):
         residuals(qp, at, residual, sizes, team)
+        note_iterate(work, iteration, status < 0, sizes, team)
         above = excess(qp, scale, at, residual, parameters.tol, parameters.cap, sizes, team)
         better = (status < 0) & (above.aim < least)
         much = above.aim + above.aim < least
@@ -86,12 +88,13 @@ def solve_problem(work, parameters, sizes, team):
         factor_kkt(qp, system, sizes, team)
         aim_at_boundary(at, step, sizes, team)
         newton(work, careful, parameters, sizes, team)
-        mu = aim_at_centre(qp, at, step, mu, sizes, team)
+        mu, sigma = aim_at_centre(qp, at, step, mu, sizes, team)
         newton(work, careful, parameters, sizes, team)
         alpha = step_length(at, step, like(parameters.shorten, mu), sizes, team)
         broken = (status < 0) & negate(is_finite(step, sizes, team))
         boost = where(broken, boost * 100, larger(one, boost * 0.1))
         status = where(broken & (boost > parameters.boost), like(NUMERICAL_ERROR, status), status)
+        note_step(outcome, iteration, sigma, alpha, status < 0, team)
         move(qp, at, step, alpha, (status < 0) & negate(broken), sizes, team)
     status = where(status < 0, like(MAX_ITERATIONS, status), status)
     gave_up = (status == MAX_ITERATIONS) | (status == NUMERICAL_ERROR)
@@ -100,7 +103,7 @@ def solve_problem(work, parameters, sizes, team):
     to_original(at, scale, sizes, team)
     certify_crossed(qp, at, sizes, team)
     normalise_certificate(at, status, sizes, team)
-    outcome[0], outcome[1] = status, iterations
+    outcome.status[0], outcome.iterations[0] = status, iterations
     barrier(team)
 
 
@@ -202,7 +205,7 @@ def aim_at_boundary(at, step, sizes, team):
 
 @kernel
 def aim_at_centre(qp, at, step, last_mu, sizes, team):
-    """Corrector: ask for s z = σ μ, less what the predictor's step left over (11); return μ."""
+    """Corrector: ask for s z = σ μ, less what the predictor's step left over (11); return μ, σ."""
     zero = like(0, qp.q[0])
     alpha = step_length(at, step, like(1, zero), sizes, team)
     count, mu, mu_aff = zero, zero, zero
@@ -225,7 +228,7 @@ def aim_at_centre(qp, at, step, last_mu, sizes, team):
             beyond = step.s[side, i] * step.z[side, i]
             step.target[side, i] += qp.present[side, i] * (sigma_mu - beyond)
     barrier(team)
-    return mu
+    return mu, sigma
 
 
 @kernel

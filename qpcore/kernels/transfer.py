@@ -12,6 +12,7 @@ from qpcore.kernels.machine import barrier, kernel, like
 from qpcore.kernels.pack import as_floats
 from qpcore.kernels.presolve import flaw_of_matrices, flaw_of_vectors
 from qpcore.kernels.scaling import equilibrate, scale_vectors
+from qpcore.kernels.trace import store_trace
 from qpcore.status import Status
 
 # A limit of this magnitude or more, or an infinite one, is no limit.
@@ -22,8 +23,8 @@ MAX_ITERATIONS = int(Status.MAX_ITERATIONS)
 PRIMAL_INFEASIBLE = int(Status.PRIMAL_INFEASIBLE)
 DUAL_INFEASIBLE = int(Status.DUAL_INFEASIBLE)
 
-# Arrays (batch, ·) that go in and out, one row a problem.
-Result = namedtuple("Result", "x z y z_box status iterations")
+# Arrays (batch, ·) that go in and out, one row a problem. trace: (batch, iterates, 6), of Notes.
+Result = namedtuple("Result", "x z y z_box status iterations trace")
 Vectors = namedtuple("Vectors", "x z y z_box")
 
 
@@ -126,11 +127,11 @@ def store(result, work, sizes, first, slots, team):
     A certificate takes the place of the variables that it lives in, with largest entry 1.
     """
     barrier(team)
-    outcome = as_floats(work.outcome)
+    statuses, iterations = as_floats(work.outcome.status), as_floats(work.outcome.iterations)
     for slot in range(slots):
         problem = first + slot
         if problem < result.status.shape[0]:
-            status = int(outcome[0, slot])
+            status = int(statuses[0, slot])
             iterate = status == SOLVED or status == MAX_ITERATIONS
             primal = iterate or status == DUAL_INFEASIBLE
             dual = iterate or status == PRIMAL_INFEASIBLE
@@ -139,9 +140,10 @@ def store(result, work, sizes, first, slots, team):
             store_vector(result.y[problem], at.y, 0, dual, slot, team)
             store_vector(result.z[problem], at.v, 0, dual, slot, team)
             store_vector(result.z_box[problem], at.v, sizes.m, dual, slot, team)
+            store_trace(result.trace[problem], work.outcome, slot, team)
             if team.lane == 0:
                 result.status[problem] = status
-                result.iterations[problem] = int(outcome[1, slot])
+                result.iterations[problem] = int(iterations[0, slot])
     barrier(team)
 
 

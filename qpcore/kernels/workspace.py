@@ -47,12 +47,19 @@ Scale = namedtuple("Scale", "x rows y per_x per_rows per_y cost flaw")
 # Products of a step: Qx, Cᵀv + Aᵀy, Ax.
 Products = namedtuple("Products", "Qx pull Ax")
 
-# outcome: status and iterations, as numbers.
+# What is noted of an iterate, and of the step from it, in the units of the data.
+Note = namedtuple("Note", "primal dual gap mu sigma alpha")
+NOTES = len(Note._fields)
+
+# Status and number of iterations, as numbers in vectors of one; trace: a row of Note for each
+# iterate, or no rows.
+Outcome = namedtuple("Outcome", "status iterations trace")
+
 Work = namedtuple("Work", "qp scale at best residual step fix system products outcome")
 
 
-def elements(n, m, p, rows):
-    """How many elements `carve` takes."""
+def elements(n, m, p, rows, traced=0):
+    """How many elements `carve` takes, if so many iterates are to be traced."""
     size = n + p
     qp = size * size + 2 * n + n * m + p + 5 * rows
     at = n + p + 6 * rows
@@ -63,12 +70,13 @@ def elements(n, m, p, rows):
     system = 2 * size + 3 * rows + 2
     scale = 2 * (n + p + rows) + 3
     products = 2 * n + p
-    return qp + at + best + residual + step + fix + system + scale + products + 2
+    outcome = 2 + NOTES * traced
+    return qp + at + best + residual + step + fix + system + scale + products + outcome
 
 
 @kernel(makes_arrays=True)
 def carve(memory, n, m, p, rows):
-    """Divide `elements(n, m, p, rows)` elements of memory among the arrays of a Work."""
+    """Divide `elements(n, m, p, rows)` elements of memory among a Work; the rest is the trace."""
     size = n + p
     K, memory = matrix(memory, size, size)
     Q_diagonal, memory = vector(memory, n)
@@ -118,7 +126,11 @@ def carve(memory, n, m, p, rows):
     pull, memory = vector(memory, n)
     Ax, memory = vector(memory, p)
     products = Products(Qx, pull, Ax)
-    return Work(qp, scale, at, best, residual, step, fix, system, products, memory[:2])
+    status, memory = vector(memory, 1)
+    iterations, memory = vector(memory, 1)
+    trace, memory = matrix(memory, memory.shape[0] // NOTES, NOTES)
+    outcome = Outcome(status, iterations, trace)
+    return Work(qp, scale, at, best, residual, step, fix, system, products, outcome)
 
 
 @kernel(makes_arrays=True)
