@@ -9,6 +9,7 @@ import numpy as np
 from qpcore import cpu
 from qpcore.errors import ProblemError
 from qpcore.gradients import assemble
+from qpcore.kernels.certificate import DESCENT_RAY, FARKAS_RAY, MINIMUM
 from qpcore.kernels.ipm import Parameters
 from qpcore.kernels.transfer import Result, Vectors
 from qpcore.kernels.workspace import Data, Sizes
@@ -26,15 +27,24 @@ F64, F32 = np.dtype(np.float64), np.dtype(np.float32)
 # from Q's eigenvalues. careful: refine every step from the first, else from the moment on when a
 # residual grows.
 PRECISION = {
-    F64: {"rho": 1e-8, "delta": 1e-8, "ray": 1e-8, "convexity": 1e-8, "careful": 0, "share": 1.0, "floor": 1e-11, "cap": 100.0, "patience": 2, "boost": 1e7},
-    F32: {"rho": 1e-3, "delta": 1e-4, "ray": 1e-4, "convexity": 1e-5, "careful": 1, "share": 1.0, "floor": 1e-6, "cap": 100.0, "patience": 2, "boost": 1e7},
+    F64: {"rho": 1e-8, "delta": 1e-8, "floor": 1e-11, "ray": 1e-8, "convexity": 1e-8, "careful": 0},
+    F32: {"rho": 1e-3, "delta": 1e-4, "floor": 1e-6, "ray": 1e-4, "convexity": 1e-5, "careful": 1},
 }
+
+# The stages of a solve, each for what those before left undecided.
+STAGES = (
+    {"sought": MINIMUM, "leave": 5},
+    {"sought": FARKAS_RAY, "steps": 80, "leave": 20, "tol": 1e-12, "rho": 1e-10, "floor": 1e-15},
+    {"sought": DESCENT_RAY, "steps": 80, "leave": 20, "tol": 1e-12, "rho": 1e-10, "floor": 1e-13},
+    {"sought": MINIMUM, "leave": 40},
+    {"sought": MINIMUM, "floor": 1e-8},
+)
 
 # Share of the tolerance that the kernels aim at: float32 rounds the residuals that it compares, and
 # SOLVED is a promise about the residuals in float64.
 MARGIN = {F64: 1.0, F32: 0.8}
 
-ROUNDS = 1
+REACH, PATIENCE = 100.0, 2
 
 # Share of the way to the boundary that a step takes.
 SHORTEN = 0.999
@@ -176,7 +186,7 @@ def vjp(
     adjoint = cpu.adjoint(
         data_of(problem),
         sizes_of(problem),
-        parameters_of(problem, solution.settings),
+        parameters_of(problem, solution.settings)[0],
         Vectors(**answers),
         Vectors(**cotangents),
         threads,
@@ -225,10 +235,18 @@ def sizes_of(problem: Problem) -> Sizes:
     return Sizes(n, m, p, m + n * has_box, first, last)
 
 
-def parameters_of(problem: Problem, settings: Settings) -> Parameters:
-    """Settings and constants, in the dtype of the data."""
-    dtype = problem.dtype
-    numbers = PRECISION[dtype] | {"shorten": SHORTEN}
-    numbers["tol"] = MARGIN[dtype] * settings.tolerance(dtype)
-    typed = {name: dtype.type(number) for name, number in numbers.items()}
-    return Parameters(max_iterations=int(settings.max_iterations), rounds=ROUNDS, **typed)
+def parameters_of(problem: Problem, settings: Settings) -> tuple[Parameters, ...]:
+    """Settings and constants of every stage, in the dtype of the data."""
+    dtype, most = problem.dtype, int(settings.max_iterations)
+    common = PRECISION[dtype] | {"shorten": SHORTEN, "reach": REACH, "patience": PATIENCE}
+    common |= {"tol": MARGIN[dtype] * settings.tolerance(dtype), "leave": most}
+    common |= {"max_iterations": most, "steps": most}
+    stages = []
+    for stage in STAGES:
+        numbers = common | stage
+        typed = {name: dtype.type(numbers[name]) for name in Parameters._fields if name not in WHOLE}
+        stages.append(Parameters(**typed, **{name: int(numbers[name]) for name in WHOLE}))
+    return tuple(stages)
+
+
+WHOLE = ("sought", "max_iterations", "steps", "patience", "leave")

@@ -10,7 +10,7 @@ import math
 import os
 import threading
 from collections import namedtuple
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
@@ -19,7 +19,8 @@ import numpy as np
 
 from qpcore.compilation import announced, compiled
 from qpcore.kernels.adjoint import add_outer_products, differentiate
-from qpcore.kernels.ipm import Parameters, solve_problem
+from qpcore.kernels.certificate import MINIMUM
+from qpcore.kernels.ipm import RUNNING, Parameters, solve_problem
 from qpcore.kernels.machine import team_of_one
 from qpcore.kernels.pack import PACK_BYTES, as_elements, lanes_of, slots_in
 from qpcore.kernels.transfer import (
@@ -27,6 +28,7 @@ from qpcore.kernels.transfer import (
     Vectors,
     load,
     load_cotangents,
+    load_progress,
     store,
     store_adjoint,
 )
@@ -51,9 +53,12 @@ def solve_range(data, result, memory, sizes, parameters, start, stop):
     team, slots = team_of_one(), slots_in(memory)
     work = carve(as_elements(memory), sizes.n, sizes.m, sizes.p, sizes.rows)
     for group in range(start, stop):
-        load(work, data, sizes, group * slots, slots, group > start, team)
+        # The search for a ray changes the matrices, which are then loaded again.
+        again = group > start and parameters.sought == MINIMUM
+        load(work, data, sizes, group * slots, slots, again, team)
+        load_progress(work, result, group * slots, slots, team)
         solve_problem(work, parameters, sizes, team)
-        store(result, work, sizes, group * slots, slots, team)
+        store(result, work, parameters.sought, sizes, group * slots, slots, team)
 
 
 @compiled
@@ -76,24 +81,51 @@ def outer_products(out, a, b, c, d, start, stop):
 
 
 def solve(
-    data: Data, sizes: Sizes, parameters: Parameters, threads: int, trace: bool = False
+    data: Data, sizes: Sizes, stages: Sequence[Parameters], threads: int, trace: bool = False
 ) -> Result:
-    """Solve a batch; with `trace`, note every iterate."""
+    """Solve a batch; with `trace`, note every iterate.
+
+    What a stage leaves undecided goes on to the next one, packed anew: a few hard problems in a
+    batch cost no more than they would by themselves.
+    """
     data = frozen(data)
-    batch, dtype = data.entry.shape[1], data.Q.dtype
+    batch, traced = data.entry.shape[1], stages[0].max_iterations + 1 if trace else 0
+    result = empty_result(batch, sizes, data.Q.dtype, traced)
+    result.status[:], result.iterations[:] = RUNNING, 0
+    pending = np.arange(batch)
+    for stage in stages:
+        if len(pending) == batch:
+            solve_stage(data, result, sizes, stage, threads)
+        else:
+            part = Result(*(array[pending] for array in result))
+            chosen = frozen(data._replace(entry=data.entry[:, pending]))
+            solve_stage(chosen, part, sizes, stage, threads)
+            for whole, piece in zip(result, part, strict=True):
+                whole[pending] = piece
+        pending = np.flatnonzero(result.status < 0)
+        if not len(pending):
+            break
+    return result
+
+
+def solve_stage(data: Data, result: Result, sizes: Sizes, stage: Parameters, threads: int) -> None:
+    """Take all problems through one stage, in place."""
+    batch, dtype, traced = len(result.status), data.Q.dtype, result.trace.shape[1]
     slots = slots_for(sizes, dtype)
-    status, iterations = np.empty(batch, np.int8), np.empty(batch, np.int32)
-    traced = parameters.max_iterations + 1 if trace else 0
-    notes = np.empty((batch, traced, NOTES), dtype)
-    result = Result(*empty_vectors(batch, sizes, dtype), status, iterations, notes)
 
     def work(start: int, stop: int) -> None:
         memory = memory_for(sizes, dtype, slots, traced)
-        solve_range(data, result, memory, sizes, parameters, start, stop)
+        solve_range(data, result, memory, sizes, stage, start, stop)
 
     with announced(("solve", kind(dtype, slots))):
         over_chunks(work, math.ceil(batch / slots), threads)
-    return result
+
+
+def empty_result(batch: int, sizes: Sizes, dtype: np.dtype, traced: int) -> Result:
+    """Room for the answers and outcomes of every problem."""
+    status, iterations = np.empty(batch, np.int8), np.empty(batch, np.int32)
+    notes = np.empty((batch, traced, NOTES), dtype)
+    return Result(*empty_vectors(batch, sizes, dtype), status, iterations, notes)
 
 
 def adjoint(

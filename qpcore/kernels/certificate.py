@@ -1,13 +1,10 @@
 """Certificates of infeasibility (6): multipliers that no x satisfies, directions without end.
 
-Both are looked for twice: in the iterate, which grows along the ray, and in the last step, which is
-free of the offset that the iterate started with.
+Both are answers of QPs that always have one, and that the same method solves: how far the rows must
+give way, and which part of -q is a way down that nothing blocks. `pose` makes such a QP of a
+problem, `prove` says whether its iterate is proof enough.
 """
 
-from collections import namedtuple
-
-from qpcore.kernels.kkt import multiply_C_transposed
-from qpcore.kernels.linalg import multiply, multiply_symmetric, multiply_transposed
 from qpcore.kernels.machine import barrier, kernel, larger, like, team_max, team_sum, where
 from qpcore.kernels.stopping import OVERFLOW
 from qpcore.status import Status
@@ -15,130 +12,123 @@ from qpcore.status import Status
 PRIMAL_INFEASIBLE = int(Status.PRIMAL_INFEASIBLE)
 DUAL_INFEASIBLE = int(Status.DUAL_INFEASIBLE)
 
-# A candidate: a direction x with C x, or multipliers v and y. Its other products stand apart.
-Ray = namedtuple("Ray", "x v y Cx")
+# What is sought: the minimum, or a ray that shows that there is none.
+MINIMUM, FARKAS_RAY, DESCENT_RAY = 0, 1, 2
+
+# Weight of x'Qx in the search for a direction that Q does not feel.
+STIFF = 1e10
+
+
+# ---- the QPs whose answers are rays --------------------------------------------------------------
 
 
 @kernel
-def find_certificate(work, status, parameters, sizes, team):
-    """The status of problems proved infeasible; their rays take the iterate's place."""
+def pose(qp, system, sought, sizes, team):
+    """Turn an equilibrated problem into the QP whose answer is the ray that is sought."""
+    zero, one = like(0, qp.q[0]), like(1, qp.q[0])
+    if team.lane == 0:
+        system.soft[0] = one if sought == FARKAS_RAY else zero
+    if sought == FARKAS_RAY:
+        weigh_objective(qp, zero, zero, sizes, team)
+        for j in range(team.lane, sizes.n, team.width):
+            qp.q[j] = zero
+    if sought == DESCENT_RAY:
+        weigh_objective(qp, like(STIFF, zero), one, sizes, team)
+        for i in range(team.lane, sizes.p, team.width):
+            qp.b[i] = zero
+        for side in range(2):
+            for i in range(team.lane, sizes.rows, team.width):
+                qp.limit[side, i] = zero
+    barrier(team)
+
+
+@kernel
+def weigh_objective(qp, factor, ridge, sizes, team):
+    """Q := factor Q + ridge I."""
+    for i in range(sizes.n):
+        for j in range(i + 1 + team.lane, sizes.n, team.width):
+            qp.K[i, j] *= factor
+    for j in range(team.lane, sizes.n, team.width):
+        qp.Q_diagonal[j] = qp.Q_diagonal[j] * factor + ridge
+
+
+# ---- proofs --------------------------------------------------------------------------------------
+
+
+@kernel
+def prove(work, status, sought, threshold, sizes, team):
+    """The status of running problems whose iterate is the proof that is sought."""
     qp, scale, at, best, residual, step, fix, system, products, outcome = work
-    multiply_symmetric(products.Qx, qp.K, qp.Q_diagonal, step.x, team)
-    multiply_transposed(products.Ax, qp.At, step.x, team)
-    multiply(fix.x, qp.At, step.y, team)
-    multiply_C_transposed(products.pull, qp, step.v, team)
-    for j in range(team.lane, sizes.n, team.width):
-        products.pull[j] += fix.x[j]
-    barrier(team)
-    direction = Ray(step.x, step.v, step.y, step.Cx)
-    status = examine_ray(qp, scale, at, direction, products, status, parameters.ray, sizes, team)
-    for j in range(team.lane, sizes.n, team.width):
-        products.Qx[j] = residual.Qx[j]
-        products.pull[j] = residual.Cv[j] + residual.Ay[j]
-    for i in range(team.lane, sizes.p, team.width):
-        products.Ax[i] = residual.Ax[i]
-    barrier(team)
-    iterate = Ray(at.x, at.v, at.y, at.Cx)
-    return examine_ray(qp, scale, at, iterate, products, status, parameters.ray, sizes, team)
+    if sought == FARKAS_RAY:
+        proved = proves_infeasible(qp, scale, at, residual, threshold, sizes, team)
+        return where((status < 0) & proved, like(PRIMAL_INFEASIBLE, status), status)
+    proved = proves_unbounded(qp, scale, at, residual, threshold, sizes, team)
+    return where((status < 0) & proved, like(DUAL_INFEASIBLE, status), status)
 
 
 @kernel
-def examine_ray(qp, scale, at, ray, products, status, threshold, sizes, team):
-    """The status of running problems about which the candidate proves something."""
-    # NaN is passed over by `larger`, hence a look at the sum of all that is compared below.
-    ordinary = amount(ray, products, sizes, team) < like(OVERFLOW, status)
-    reach = -like(threshold, status) * support(qp, ray, sizes, team)
-    strays = stray(qp, scale, ray, products, sizes, team)
-    blocked = (status < 0) & ordinary & (reach > 0) & (strays <= reach)
-    status = where(blocked, like(PRIMAL_INFEASIBLE, status), status)
-    descent = -like(threshold, status) * slope(qp, ray, sizes, team)
-    rises = rise(qp, scale, ray, products, sizes, team)
-    bottomless = (status < 0) & ordinary & (descent > 0) & (rises <= descent)
-    status = where(bottomless, like(DUAL_INFEASIBLE, status), status)
-    for j in range(team.lane, sizes.n, team.width):
-        at.x[j] = where(bottomless, ray.x[j], at.x[j])
+def proves_infeasible(qp, scale, at, residual, threshold, sizes, team):
+    """Whether Cᵀv + Aᵀy = 0 while vᵀCx + yᵀAx < 0 at every feasible x (6).
+
+    Relative to the sizes of v, y and of the terms in the sum, in the scale of the matrices and in
+    that of the data.
+    """
+    zero = like(0, qp.q[0])
+    total, most, ray, ray_given, stray, stray_given = zero, zero, zero, zero, zero, zero
     for i in range(team.lane, sizes.rows, team.width):
-        at.v[i] = where(blocked, allowed(qp, ray.v[i], i), at.v[i])
+        v = at.v[i]
+        term = v * where(v > 0, qp.limit[0, i], qp.limit[1, i])
+        total += term
+        most = larger(most, abs(term))
+        ray, ray_given = larger(ray, abs(v)), larger(ray_given, abs(v) * scale.rows[i])
     for i in range(team.lane, sizes.p, team.width):
-        at.y[i] = where(blocked, ray.y[i], at.y[i])
-    barrier(team)
-    return status
+        y, term = at.y[i], qp.b[i] * at.y[i]
+        total += term
+        most = larger(most, abs(term))
+        ray, ray_given = larger(ray, abs(y)), larger(ray_given, abs(y) * scale.y[i])
+    for j in range(team.lane, sizes.n, team.width):
+        left = abs(residual.Cv[j] + residual.Ay[j])
+        stray, stray_given = larger(stray, left), larger(stray_given, left * scale.per_x[j])
+    total, most = team_sum(total, team), team_max(most, team)
+    ray, ray_given = team_max(ray, team), team_max(ray_given, team)
+    stray, stray_given = team_max(stray, team), team_max(stray_given, team)
+    share = -like(threshold, zero) * total
+    ordinary = most + ray + ray_given + stray + stray_given < like(OVERFLOW, zero)
+    clear = -total > like(threshold, zero) * most
+    small = (stray * most <= share * ray) & (stray_given * most <= share * ray_given)
+    return ordinary & clear & small
 
 
 @kernel
-def amount(ray, products, sizes, team):
-    """Sum of all magnitudes of a candidate; NaN or infinite if one of them is."""
-    total = like(0, ray.x[0])
+def proves_unbounded(qp, scale, at, residual, threshold, sizes, team):
+    """Whether x is a direction of descent that the quadratic does not feel and no limit blocks (6).
+
+    Relative to the sizes of x and of the terms of qᵀx; Q was posed as STIFF Q + I.
+    """
+    zero = like(0, qp.q[0])
+    slope, most, ray, ray_given, rise, rise_given = zero, zero, zero, zero, zero, zero
     for j in range(team.lane, sizes.n, team.width):
-        total += abs(ray.x[j]) + abs(products.Qx[j]) + abs(products.pull[j])
-    for i in range(team.lane, sizes.rows, team.width):
-        total += abs(ray.v[i]) + abs(ray.Cx[i])
+        x, term = at.x[j], qp.q[j] * at.x[j]
+        slope += term
+        most = larger(most, abs(term))
+        ray, ray_given = larger(ray, abs(x)), larger(ray_given, abs(x) * scale.x[j])
+        rise = larger(rise, abs(residual.Qx[j] - x) / like(STIFF, x))
     for i in range(team.lane, sizes.p, team.width):
-        total += abs(ray.y[i]) + abs(products.Ax[i])
-    return team_sum(total, team)
-
-
-@kernel(inline=True)
-def allowed(qp, v, i):
-    """A row's multiplier, or zero if it belongs to a side that the row does not have."""
-    zero = like(0, v)
-    upper, lower = qp.fixed[i] + qp.present[0, i] > 0, qp.fixed[i] + qp.present[1, i] > 0
-    return where(v > 0, where(upper, v, zero), where(lower, v, zero))
-
-
-@kernel
-def support(qp, ray, sizes, team):
-    """The most that vᵀCx + yᵀAx can be at a feasible x: below zero is a contradiction."""
-    total = like(0, qp.q[0])
+        left = abs(residual.Ax[i])
+        rise, rise_given = larger(rise, left), larger(rise_given, left * scale.per_y[i])
     for i in range(team.lane, sizes.rows, team.width):
-        v = allowed(qp, ray.v[i], i)
-        total += v * where(v > 0, qp.limit[0, i], qp.limit[1, i])
-    for i in range(team.lane, sizes.p, team.width):
-        total += qp.b[i] * ray.y[i]
-    return team_sum(total, team)
-
-
-@kernel(inline=True)
-def in_both(number, factor):
-    """A magnitude in the scale of the matrices or of the data, whichever is larger."""
-    return larger(abs(number), abs(number) * factor)
-
-
-@kernel
-def stray(qp, scale, ray, products, sizes, team):
-    """The largest entry of Cᵀv + Aᵀy, and of multipliers that belong to no side, in both scales."""
-    worst = like(0, qp.q[0])
-    for j in range(team.lane, sizes.n, team.width):
-        worst = larger(worst, in_both(products.pull[j], scale.per_x[j]))
-    for i in range(team.lane, sizes.rows, team.width):
-        homeless = ray.v[i] - allowed(qp, ray.v[i], i)
-        worst = larger(worst, in_both(homeless, scale.rows[i]))
-    return team_max(worst, team)
-
-
-@kernel
-def slope(qp, ray, sizes, team):
-    """The slope qᵀx of the cost along x."""
-    total = like(0, qp.q[0])
-    for j in range(team.lane, sizes.n, team.width):
-        total += qp.q[j] * ray.x[j]
-    return team_sum(total, team)
-
-
-@kernel
-def rise(qp, scale, ray, products, sizes, team):
-    """How far x is from a flat direction that no limit blocks, in both scales."""
-    worst = like(0, qp.q[0])
-    for j in range(team.lane, sizes.n, team.width):
-        worst = larger(worst, in_both(products.Qx[j], scale.per_x[j]))
-    for i in range(team.lane, sizes.p, team.width):
-        worst = larger(worst, in_both(products.Ax[i], scale.per_y[i]))
-    for i in range(team.lane, sizes.rows, team.width):
-        Cx = ray.Cx[i]
-        blocked = larger(qp.present[0, i] * Cx, -qp.present[1, i] * Cx)
-        blocked = larger(larger(blocked, qp.fixed[i] * abs(Cx)), Cx - Cx)
-        worst = larger(worst, in_both(blocked, scale.per_rows[i]))
-    return team_max(worst, team)
+        Cx = at.Cx[i]
+        left = larger(qp.present[0, i] * Cx, -qp.present[1, i] * Cx)
+        left = larger(larger(left, qp.fixed[i] * abs(Cx)), zero)
+        rise, rise_given = larger(rise, left), larger(rise_given, left * scale.per_rows[i])
+    slope, most = team_sum(slope, team), team_max(most, team)
+    ray, ray_given = team_max(ray, team), team_max(ray_given, team)
+    rise, rise_given = team_max(rise, team), team_max(rise_given, team)
+    share = -like(threshold, zero) * slope
+    ordinary = most + ray + ray_given + rise + rise_given < like(OVERFLOW, zero)
+    clear = -slope > like(threshold, zero) * most
+    small = (rise * most <= share * ray) & (rise_given * most <= share * ray_given)
+    return ordinary & clear & small
 
 
 @kernel

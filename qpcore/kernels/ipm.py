@@ -9,7 +9,7 @@ its iterate is written back unchanged, so what its neighbours in the pack do nev
 
 from collections import namedtuple
 
-from qpcore.kernels.certificate import find_certificate, normalise_certificate
+from qpcore.kernels.certificate import MINIMUM, normalise_certificate, pose, prove
 from qpcore.kernels.kkt import factor_kkt, multiply_C, multiply_C_transposed, regularise, weigh
 from qpcore.kernels.linalg import multiply, multiply_symmetric, multiply_transposed
 from qpcore.kernels.machine import (
@@ -37,69 +37,97 @@ PRIMAL_INFEASIBLE = int(Status.PRIMAL_INFEASIBLE)
 NOT_CONVEX = int(Status.NOT_CONVEX)
 NUMERICAL_ERROR = int(Status.NUMERICAL_ERROR)
 NONFINITE_INPUT = int(Status.NONFINITE_INPUT)
-RUNNING = -1
-
-# Certificates are looked for once in so many iterations.
-CERTIFICATE_PERIOD = 4
+RUNNING, UNDECIDED = -1, -2
 
 # Where mu fell by less than a fifth, the corrector stays near the central path: without this the
 # method cycled on 5 of 8064 easy random problems (11).
 SLOW = 0.8
 LEAST_CENTERING = 0.5
 
-# tol: SOLVED (5). ray: certificates (6). rho, delta: regularisation (7). convexity: what rounding
-# may take from Q's eigenvalues. shorten: share of the step to the boundary that is taken (11).
-Parameters = namedtuple("Parameters", "max_iterations rounds tol ray rho delta convexity shorten careful share floor cap patience boost")
+# How a step that is not finite is tried again: with so many times the regularisation, and no more
+# than so often.
+FIRMER, FIRMEST = 100.0, 1e7
+
+# One stage of a solve. sought: MINIMUM or a ray. max_iterations: of all stages; steps: of this one.
+# patience, leave: iterations without progress after which an acceptable iterate is taken, and a
+# problem left to the next stage. tol: SOLVED (5). reach: residuals aimed at, as multiples of tol.
+# ray: certificates (6). rho, delta, floor: regularisation (7). convexity: what rounding may take
+# from Q's eigenvalues. shorten: share of the step to the boundary that is taken (11).
+Parameters = namedtuple(
+    "Parameters",
+    "sought max_iterations steps patience leave tol reach ray rho delta floor convexity shorten "
+    "careful",
+)
 
 
 @kernel
 def solve_problem(work, parameters, sizes, team):
-    """Solve the problem in `work.qp`; answer in `work.at`, status in `work.outcome`."""
+    """Solve the problem in `work.qp`; answer in `work.at`, status in `work.outcome`.
+
+    On entry the outcome holds a negative status and the iterations of earlier stages. A problem
+    that keeps a negative status is left to a later stage.
+    """
     qp, scale, at, best, residual, step, fix, system, products, outcome = work
+    sought = parameters.sought
     status = examine(work, parameters, sizes, team)
+    pose(qp, system, sought, sizes, team)
     start(work, status, parameters, sizes, team)
     careful = like(parameters.careful, status) > 0
-    iterations, mu = like(0, status), like(OVERFLOW, status)
+    iterations, mu = outcome.iterations[0], like(OVERFLOW, status)
     zero, one = like(0, status), like(1, status)
-    least, waited, boost = mu, zero, one
+    least, waited, firm = mu, zero, one
     acceptable = zero > one
     last = Excess(mu, mu, mu, mu, mu)
-    for iteration in range(parameters.max_iterations + 1):
-        residuals(qp, at, residual, sizes, team)
-        note_iterate(work, iteration, status < 0, sizes, team)
-        above = excess(qp, scale, at, residual, parameters.tol, parameters.cap, sizes, team)
-        better = (status < 0) & (above.aim < least)
-        much = above.aim + above.aim < least
+    for iteration in range(parameters.steps + 1):
+        residuals(qp, at, residual, system.soft[0], sizes, team)
+        note_iterate(work, iteration, status == RUNNING, sizes, team)
+        above = excess(work, parameters.tol, parameters.reach, sizes, team)
+        better = (status == RUNNING) & (above.aim < least)
+        waited = where(above.aim + above.aim < least, zero, waited + one)
         keep_best(best, at, better, sizes, team)
         acceptable = where(better, above.contract <= 1, acceptable)
         least = where(better, above.aim, least)
-        waited = where(much, zero, waited + one)
-        solved = acceptable & ((least <= 1) | (waited >= parameters.patience))
-        status = where((status < 0) & solved, like(SOLVED, status), status)
-        careful = (status < 0) & (careful | grew(above, last))
+        enough = acceptable & ((least <= 1) | (waited >= like(parameters.patience, one)))
+        if sought == MINIMUM:
+            status = where((status == RUNNING) & enough, like(SOLVED, status), status)
+        else:
+            status = prove(work, status, sought, parameters.ray, sizes, team)
+        over = enough | (waited >= like(parameters.leave, one))
+        status = where((status == RUNNING) & over, like(UNDECIDED, status), status)
+        last_one = iterations >= like(parameters.max_iterations, one)
+        status = where((status == RUNNING) & last_one, like(MAX_ITERATIONS, status), status)
+        running = status == RUNNING
+        careful = running & (careful | grew(above, last))
         last = above
-        if iteration % CERTIFICATE_PERIOD == CERTIFICATE_PERIOD - 1:
-            status = find_certificate(work, status, parameters, sizes, team)
-        if iteration == parameters.max_iterations or not any_lane(status < 0):
+        if iteration == parameters.steps or not any_lane(running):
             break
-        iterations = where(status < 0, like(iteration + 1, iterations), iterations)
-        adapt(at, system, parameters, boost, sizes, team)
+        iterations = where(running, iterations + one, iterations)
+        adapt(at, system, parameters, firm, sizes, team)
         weigh(qp, at, system, sizes, team)
         factor_kkt(qp, system, sizes, team)
         aim_at_boundary(at, step, sizes, team)
-        newton(work, careful, parameters, sizes, team)
+        newton(work, careful, sizes, team)
         mu, sigma = aim_at_centre(qp, at, step, mu, sizes, team)
-        newton(work, careful, parameters, sizes, team)
+        newton(work, careful, sizes, team)
         alpha = step_length(at, step, like(parameters.shorten, mu), sizes, team)
-        broken = (status < 0) & negate(is_finite(step, sizes, team))
-        boost = where(broken, boost * 100, larger(one, boost * 0.1))
-        status = where(broken & (boost > parameters.boost), like(NUMERICAL_ERROR, status), status)
-        note_step(outcome, iteration, sigma, alpha, status < 0, team)
-        move(qp, at, step, alpha, (status < 0) & negate(broken), sizes, team)
-    status = where(status < 0, like(MAX_ITERATIONS, status), status)
-    gave_up = (status == MAX_ITERATIONS) | (status == NUMERICAL_ERROR)
-    status = where(gave_up & acceptable, like(SOLVED, status), status)
-    restore_best(best, at, gave_up | (status == SOLVED), sizes, team)
+        broken = running & negate(is_finite(step, sizes, team))
+        firm = where(broken, firm * like(FIRMER, one), one)
+        lost = broken & (firm > like(FIRMEST, one))
+        status = where(lost, like(NUMERICAL_ERROR, status), status)
+        running = running & negate(broken)
+        note_step(outcome, iteration, sigma, alpha, running, team)
+        move(qp, at, step, alpha, running, sizes, team)
+    decide(work, status, acceptable, iterations, sought, sizes, team)
+
+
+@kernel
+def decide(work, status, acceptable, iterations, sought, sizes, team):
+    """Best iterate or certificate as the answer, in the units of the data, and the outcome."""
+    qp, scale, at, best, residual, step, fix, system, products, outcome = work
+    if sought == MINIMUM:
+        gave_up = (status == MAX_ITERATIONS) | (status == NUMERICAL_ERROR) | (status < 0)
+        status = where(gave_up & acceptable, like(SOLVED, status), status)
+        restore_best(best, at, gave_up | (status == SOLVED), sizes, team)
     to_original(at, scale, sizes, team)
     certify_crossed(qp, at, sizes, team)
     normalise_certificate(at, status, sizes, team)
@@ -108,7 +136,7 @@ def solve_problem(work, parameters, sizes, team):
 
 
 @kernel
-def adapt(at, system, parameters, boost, sizes, team):
+def adapt(at, system, parameters, firm, sizes, team):
     """Regularise in proportion: δ dy beside A dx, ρ dx beside Aᵀdy."""
     one = like(1, at.x[0])
     x, y = one, one
@@ -122,7 +150,7 @@ def adapt(at, system, parameters, boost, sizes, team):
     floor = like(parameters.floor, one)
     rho = larger(floor, parameters.rho * where(y < x, y / x, one))
     delta = larger(floor, parameters.delta * where(x < y, x / y, one))
-    regularise(system, boost * rho, boost * delta, team)
+    regularise(system, firm * rho, firm * delta, team)
 
 
 @kernel
@@ -163,6 +191,8 @@ def examine(work, parameters, sizes, team):
     qp, scale, at, best, residual, step, fix, system, products, outcome = work
     fix_equal_limits(qp, sizes, team)
     running = like(RUNNING, qp.q[0])
+    if parameters.sought != MINIMUM:
+        return running
     convex = is_convex(qp, system, parameters.convexity, sizes, team)
     status = where(convex, running, like(NOT_CONVEX, running))
     status = where(crossed(qp, sizes, team), like(PRIMAL_INFEASIBLE, running), status)
@@ -174,7 +204,7 @@ def examine(work, parameters, sizes, team):
 
 
 @kernel
-def residuals(qp, at, residual, sizes, team):
+def residuals(qp, at, residual, soft, sizes, team):
     """What is left of the optimality conditions (4), from the data and not from updates."""
     multiply_symmetric(residual.Qx, qp.K, qp.Q_diagonal, at.x, team)
     multiply(residual.Ay, qp.At, at.y, team)
@@ -184,9 +214,9 @@ def residuals(qp, at, residual, sizes, team):
     for j in range(team.lane, sizes.n, team.width):
         residual.dual[j] = residual.Qx[j] + qp.q[j] + residual.Cv[j] + residual.Ay[j]
     for i in range(team.lane, sizes.p, team.width):
-        residual.equality[i] = qp.b[i] - residual.Ax[i]
+        residual.equality[i] = qp.b[i] - residual.Ax[i] + soft * at.y[i]
     for i in range(team.lane, sizes.rows, team.width):
-        Cx = at.Cx[i]
+        Cx = at.Cx[i] - soft * at.v[i]
         for side in range(2):
             slack = outward(side, qp.limit[side, i] - Cx)
             residual.sides[side, i] = qp.present[side, i] * (slack - at.s[side, i])

@@ -30,9 +30,9 @@ def multiply_C_transposed(out, qp, v, team):
 
 @kernel
 def regularise(system, rho, delta, team):
-    """Set the regularisation of variables and rows (7)."""
+    """Set the regularisation of variables and rows (7); soft rows give way besides (6)."""
     if team.lane == 0:
-        system.rho[0], system.delta[0] = rho, delta
+        system.rho[0], system.delta[0] = rho, delta + system.soft[0]
     barrier(team)
 
 

@@ -1,10 +1,10 @@
 """The Newton step: eliminate slacks and rows, solve, refine, recover, move (7, 8, 10)."""
 
 from qpcore.kernels.kkt import add_where, multiply_kkt, solve_kkt
-from qpcore.kernels.machine import any_lane, barrier, kernel, larger, like, negate, team_max, where
+from qpcore.kernels.machine import any_lane, barrier, kernel, like, negate, where
 
-# Larger than any error before the first round of refinement.
-UNKNOWN = 1e30
+# Rounds of iterative refinement where a problem needs care.
+REFINEMENTS = 1
 
 
 @kernel(inline=True)
@@ -13,25 +13,18 @@ def outward(side, number):
     return number if side == 0 else -number
 
 
-@kernel(inline=True)
-def pull_of(qp, at, residual, step, i, sizes):
-    """What the targets of a row's sides ask of dv, before regularisation (8)."""
-    pull = like(0, qp.q[0])
-    for side in range(2):
-        if sizes.first[side] <= i < sizes.last[side]:
-            r, z = residual.sides[side, i], at.z[side, i]
-            pull += outward(side, (step.target[side, i] - z * r) / at.s[side, i])
-    return pull
-
-
 @kernel
-def newton(work, careful, parameters, sizes, team):
+def newton(work, careful, sizes, team):
     """The Newton step towards the target: eliminate slacks and rows, solve, recover (7, 8)."""
     qp, scale, at, best, residual, step, fix, system, products, outcome = work
     n = sizes.n
     for i in range(team.lane, sizes.rows, team.width):
+        pull = like(0, qp.q[0])
+        for side in range(2):
+            if sizes.first[side] <= i < sizes.last[side]:
+                r, z = residual.sides[side, i], at.z[side, i]
+                pull += outward(side, (step.target[side, i] - z * r) / at.s[side, i])
         equality = -system.weight[i] * residual.sides[0, i]
-        pull = pull_of(qp, at, residual, step, i, sizes)
         system.push[i] = where(qp.fixed[i] > 0, equality, system.damp[i] * pull)
     for j in range(team.lane, n, team.width):
         system.right[j] = -residual.dual[j]
@@ -39,12 +32,10 @@ def newton(work, careful, parameters, sizes, team):
         system.right[n + i] = residual.equality[i]
     barrier(team)
     solve_kkt(qp, system, step, sizes, team)
-    delta = system.delta[0]
     if any_lane(careful):
-        refine(work, careful, parameters, sizes, team)
-        delta = where(careful, parameters.share * delta, delta)
+        refine(work, careful, sizes, team)
     for i in range(team.lane, sizes.rows, team.width):
-        moved, dv = step.Cx[i] - delta * step.v[i], step.v[i]
+        moved, dv = step.Cx[i] - system.delta[0] * step.v[i], step.v[i]
         for side in range(2):
             if sizes.first[side] <= i < sizes.last[side]:
                 ds = qp.present[side, i] * (residual.sides[side, i] - outward(side, moved))
@@ -56,39 +47,23 @@ def newton(work, careful, parameters, sizes, team):
 
 
 @kernel
-def refine(work, careful, parameters, sizes, team):
-    """Iterative refinement of dx, dv, dy on the less regularised system, where asked for (10)."""
+def refine(work, careful, sizes, team):
+    """Iterative refinement of dx, dv, dy on the regularised Newton system, where asked for (10)."""
     qp, scale, at, best, residual, step, fix, system, products, outcome = work
     n = sizes.n
-    rho, delta = parameters.share * system.rho[0], parameters.share * system.delta[0]
-    error = like(UNKNOWN, rho)
-    improving = careful
-    for _ in range(parameters.rounds):
-        news = like(0, rho)
+    for i in range(team.lane, sizes.rows, team.width):
+        system.push[i] = like(0, qp.q[0])
+    for _ in range(REFINEMENTS):
         multiply_kkt(system.right, work, step, sizes, team)
         for j in range(team.lane, n, team.width):
-            known = system.right[j] + rho * step.x[j]
+            known = system.right[j] + system.rho[0] * step.x[j]
             system.right[j] = -residual.dual[j] - known
-            news = larger(news, abs(system.right[j]))
         for i in range(team.lane, sizes.p, team.width):
-            known = system.right[n + i] - delta * step.y[i]
+            known = system.right[n + i] - system.delta[0] * step.y[i]
             system.right[n + i] = residual.equality[i] - known
-            news = larger(news, abs(system.right[n + i]))
-        for i in range(team.lane, sizes.rows, team.width):
-            dv, moved = step.v[i], step.Cx[i] - delta * step.v[i]
-            short = dv - pull_of(qp, at, residual, step, i, sizes)
-            missing = system.weight[i] * moved - system.damp[i] * short
-            equality = system.weight[i] * (moved - residual.sides[0, i])
-            system.push[i] = where(qp.fixed[i] > 0, equality, missing)
-            news = larger(news, abs(system.push[i]))
-        news = team_max(news, team)
-        improving = improving & (news < error)
-        error = news
-        if not any_lane(improving):
-            break
         barrier(team)
         solve_kkt(qp, system, fix, sizes, team)
-        add_where(improving, step, fix, sizes, team)
+        add_where(careful, step, fix, sizes, team)
 
 
 @kernel(inline=True)

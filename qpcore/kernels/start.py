@@ -19,7 +19,7 @@ def start(work, status, parameters, sizes, team):
     weigh(qp, at, system, sizes, team)
     factor_kkt(qp, system, sizes, team)
     everywhere = status < 0
-    newton(work, everywhere, parameters, sizes, team)
+    newton(work, everywhere, sizes, team)
     move(qp, at, step, like(1, qp.q[0]), everywhere, sizes, team)
     enter_orthant(qp, at, step, sizes, team)
 

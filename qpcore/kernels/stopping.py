@@ -15,11 +15,13 @@ Excess = namedtuple("Excess", "dual primal gap contract aim")
 
 
 @kernel
-def excess(qp, scale, at, residual, tol, cap, sizes, team):
+def excess(work, tol, reach, sizes, team):
     """How far each residual is above the tolerance (5); infinite where numbers have overflowed."""
+    qp, scale, at, best, residual, step, fix, system, products, outcome = work
+    soft = system.soft[0]
     dual = measure_dual(qp, scale, at, residual, sizes, team)
-    primal = measure_primal(qp, scale, at, residual, sizes, team)
-    gap = measure_gap(qp, scale, at, residual, sizes, team)
+    primal = measure_primal(qp, scale, at, residual, soft, sizes, team)
+    gap = measure_gap(qp, scale, at, residual, soft, sizes, team)
     largest = larger(larger(dual.size, primal.size), gap.size)
     most = like(OVERFLOW, largest)
     sane = largest < most
@@ -28,7 +30,7 @@ def excess(qp, scale, at, residual, tol, cap, sizes, team):
     g = where(sane, gap.residual / (tol + tol * gap.size), most)
     contract = larger(larger(d, p), g)
     worst = larger(larger(dual.residual, primal.residual), gap.residual)
-    aim = where(sane, larger(contract, worst / (tol * cap)), most)
+    aim = where(sane, larger(contract, worst / (tol * reach)), most)
     return Excess(d, p, g, contract, aim)
 
 
@@ -49,12 +51,12 @@ def measure_dual(qp, scale, at, residual, sizes, team):
 
 
 @kernel
-def measure_primal(qp, scale, at, residual, sizes, team):
+def measure_primal(qp, scale, at, residual, soft, sizes, team):
     """The worst violation of rows and equalities, and the terms."""
     worst = like(0, qp.q[0])
     size = worst
     for i in range(team.lane, sizes.rows, team.width):
-        Cx, upper, lower = at.Cx[i], qp.limit[0, i], qp.limit[1, i]
+        Cx, upper, lower = at.Cx[i] - soft * at.v[i], qp.limit[0, i], qp.limit[1, i]
         above = (qp.present[0, i] + qp.fixed[i]) * (Cx - upper)
         below = (qp.present[1, i] + qp.fixed[i]) * (lower - Cx)
         worst = larger(worst, larger(above, below) * scale.per_rows[i])
@@ -69,23 +71,27 @@ def measure_primal(qp, scale, at, residual, sizes, team):
 
 
 @kernel
-def measure_gap(qp, scale, at, residual, sizes, team):
+def measure_gap(qp, scale, at, residual, soft, sizes, team):
     """|xᵀQx + qᵀx + bᵀy + support of the rows at v| and its terms."""
     zero = like(0, qp.q[0])
-    quadratic, slope, right, rows, box = zero, zero, zero, zero, zero
+    quadratic, slope, right, rows, box, given = zero, zero, zero, zero, zero, zero
     for j in range(team.lane, sizes.n, team.width):
         quadratic += at.x[j] * residual.Qx[j]
         slope += qp.q[j] * at.x[j]
     for i in range(team.lane, sizes.p, team.width):
         right += qp.b[i] * at.y[i]
+        given += at.y[i] * at.y[i]
+    for i in range(team.lane, sizes.rows, team.width):
+        given += at.v[i] * at.v[i]
     for i in range(team.lane, sizes.m, team.width):
         rows += at.v[i] * where(at.v[i] > 0, qp.limit[0, i], qp.limit[1, i])
     for i in range(sizes.m + team.lane, sizes.rows, team.width):
         box += at.v[i] * where(at.v[i] > 0, qp.limit[0, i], qp.limit[1, i])
     quadratic, slope = team_sum(quadratic, team), team_sum(slope, team)
     right, rows, box = team_sum(right, team), team_sum(rows, team), team_sum(box, team)
-    size = larger(larger(abs(quadratic), abs(slope)), abs(right))
+    given = soft * team_sum(given, team)
+    size = larger(larger(larger(abs(quadratic), abs(slope)), abs(right)), given)
     size = larger(size, larger(abs(rows), abs(box)))
     per_cost = like(1, size) / scale.cost[0]
-    gap = abs(quadratic + slope + right + rows + box)
+    gap = abs(quadratic + slope + right + rows + box + given)
     return Measure(gap * per_cost, size * per_cost)

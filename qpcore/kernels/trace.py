@@ -24,8 +24,8 @@ def note_iterate(work, iteration, running, sizes, team):
     if outcome.trace.shape[0] == 0:
         return
     dual = measure_dual(qp, scale, at, residual, sizes, team)
-    primal = measure_primal(qp, scale, at, residual, sizes, team)
-    gap = measure_gap(qp, scale, at, residual, sizes, team)
+    primal = measure_primal(qp, scale, at, residual, system.soft[0], sizes, team)
+    gap = measure_gap(qp, scale, at, residual, system.soft[0], sizes, team)
     mu = mean_product(qp, at, sizes, team) / scale.cost[0]
     none = like(np.nan, mu)
     row = Note(primal.residual, dual.residual, gap.residual, mu, none, none)

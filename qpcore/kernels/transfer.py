@@ -7,6 +7,7 @@ from collections import namedtuple
 
 import numpy as np
 
+from qpcore.kernels.certificate import MINIMUM
 from qpcore.kernels.linalg import own_from
 from qpcore.kernels.machine import barrier, kernel, like
 from qpcore.kernels.pack import as_floats
@@ -121,7 +122,18 @@ def load_limits(qp, side, start, stop, values, k, slot, team):
 
 
 @kernel
-def store(result, work, sizes, first, slots, team):
+def load_progress(work, result, first, slots, team):
+    """Iterations that earlier stages took."""
+    count = as_floats(work.outcome.iterations)
+    if team.lane == 0:
+        for slot in range(slots):
+            problem = min(first + slot, result.status.shape[0] - 1)
+            count[0, slot] = result.iterations[problem]
+    barrier(team)
+
+
+@kernel
+def store(result, work, sought, sizes, first, slots, team):
     """Hand out the answers in the slots; what has no meaning becomes NaN.
 
     A certificate takes the place of the variables that it lives in, with largest entry 1.
@@ -132,14 +144,16 @@ def store(result, work, sizes, first, slots, team):
         problem = first + slot
         if problem < result.status.shape[0]:
             status = int(statuses[0, slot])
-            iterate = status == SOLVED or status == MAX_ITERATIONS
+            iterate = status == SOLVED or status == MAX_ITERATIONS or status < 0
             primal = iterate or status == DUAL_INFEASIBLE
             dual = iterate or status == PRIMAL_INFEASIBLE
-            at = work.at
-            store_vector(result.x[problem], at.x, 0, primal, slot, team)
-            store_vector(result.y[problem], at.y, 0, dual, slot, team)
-            store_vector(result.z[problem], at.v, 0, dual, slot, team)
-            store_vector(result.z_box[problem], at.v, sizes.m, dual, slot, team)
+            # A search for a ray that finds none leaves the iterate of the stage before.
+            if sought == MINIMUM or not iterate:
+                at = work.at
+                store_vector(result.x[problem], at.x, 0, primal, slot, team)
+                store_vector(result.y[problem], at.y, 0, dual, slot, team)
+                store_vector(result.z[problem], at.v, 0, dual, slot, team)
+                store_vector(result.z_box[problem], at.v, sizes.m, dual, slot, team)
             store_trace(result.trace[problem], work.outcome, slot, team)
             if team.lane == 0:
                 result.status[problem] = status

@@ -37,8 +37,9 @@ Best = namedtuple("Best", "x y v excess")
 Fix = namedtuple("Fix", "x y v Cx")
 
 # The condensed system: dv = weight * C dx + push in each row (8). right: right-hand side and
-# solution [dx; dy]. diagonal: of K, then of its factor, inverted. rho, delta: regularisation (7).
-System = namedtuple("System", "diagonal weight damp push right rho delta")
+# solution [dx; dy]. diagonal: of K, then of its factor, inverted. rho, delta: regularisation (7);
+# soft: what a multiplier gives way by, zero unless a Farkas ray is sought (6).
+System = namedtuple("System", "diagonal weight damp push right rho delta soft")
 
 # Factors of Ruiz equilibration for variables, rows of C, rows of A and the cost, and one over the
 # first three (15). flaw: zero where the matrices, and the vectors, came without NaN and inf.
@@ -67,7 +68,7 @@ def elements(n, m, p, rows, traced=0):
     residual = 4 * n + 2 * p + 2 * rows
     step = n + p + 8 * rows
     fix = n + p + 2 * rows
-    system = 2 * size + 3 * rows + 2
+    system = 2 * size + 3 * rows + 3
     scale = 2 * (n + p + rows) + 3
     products = 2 * n + p
     outcome = 2 + NOTES * traced
@@ -120,7 +121,8 @@ def carve(memory, n, m, p, rows):
     right, memory = vector(memory, size)
     rho, memory = vector(memory, 1)
     delta, memory = vector(memory, 1)
-    system = System(diagonal, weight, damp, push, right, rho, delta)
+    soft, memory = vector(memory, 1)
+    system = System(diagonal, weight, damp, push, right, rho, delta, soft)
     scale, memory = carve_scale(memory, n, p, rows)
     Qx, memory = vector(memory, n)
     pull, memory = vector(memory, n)
