@@ -37,36 +37,43 @@ def batches(kind, count, smallest=1e-4):
 
 
 def tally(kind, count, dtype=np.float64, smallest=1e-4, ratio=1e-6):
-    """Count statuses; verify every certificate; of the rest name the first few."""
+    """Count statuses, and certificates that do not hold; name the first of all but the proved."""
     counts, named = Counter(), []
     for name, problems in batches(kind, count, smallest):
         data = {key: value.astype(dtype) for key, value in problems.data.items()}
         solution = solve(**data, throw=False)
         for index in range(BATCH):
-            status = Status(int(solution.status[index]))
-            counts[status.name] += 1
-            if status in RAYS:
-                assert_certificate(data, solution, (index,), tol=ratio)
-            else:
-                named.append(f"{name} [{index}]: {status.name}")
-    return counts, "\n".join([f"{kind}: {dict(counts)}", *named[:20]])
+            verdict, flaw = Status(int(solution.status[index])), ""
+            if verdict in RAYS:
+                flaw = flaw_of_certificate(data, solution, index, ratio)
+            counts["INVALID" if flaw else verdict.name] += 1
+            if flaw or verdict not in RAYS:
+                named.append(f"{name} [{index}]: {verdict.name} {flaw}")
+    return counts, "\n".join([f"{kind}: {dict(counts)}", *sorted(named, key=len)[:10]])
+
+
+def flaw_of_certificate(data, solution, index, ratio):
+    """What is wrong with it, in words; empty if nothing."""
+    try:
+        assert_certificate(data, solution, (index,), tol=ratio)
+    except AssertionError as error:
+        return str(error)
+    return ""
 
 
 @pytest.mark.parametrize("count", COUNTS, ids=str)
 @pytest.mark.parametrize("kind", ["infeasible", "unbounded"])
 def test_recognised(kind, count):
     counts, message = tally(kind, count)
-    recognised = sum(counts[status.name] for status in RAYS)
-    assert counts["SOLVED"] == 0, message
-    assert counts["DUAL_INFEASIBLE" if kind == "unbounded" else "PRIMAL_INFEASIBLE"] > 0, message
-    assert recognised >= 0.999 * counts.total(), message
+    assert counts["SOLVED"] == counts["INVALID"] == 0, message
+    assert sum(counts[status.name] for status in RAYS) >= 0.999 * counts.total(), message
 
 
 @pytest.mark.parametrize("kind", ["infeasible", "unbounded"])
-def test_never_solved_in_float32(kind):
+def test_never_wrong_in_float32(kind):
     """float32 rounds the rays themselves: only margins far above that, and no bar for the rate."""
-    counts, message = tally(kind, 500, np.float32, smallest=0.1, ratio=1e-3)
-    assert counts["SOLVED"] == 0, message
+    counts, message = tally(kind, 1_000, np.float32, smallest=0.1, ratio=1e-3)
+    assert counts["SOLVED"] == counts["INVALID"] == 0, message
 
 
 @pytest.mark.parametrize("count", COUNTS, ids=str)
