@@ -30,16 +30,18 @@ class Proved:
     """A batch, and what proves it to be what it is called."""
 
     data: dict
-    x: np.ndarray
-    """The ray of an unbounded problem; for a twin a feasible point; else NaN."""
+    x: np.ndarray | None
+    """A feasible point, if there is one."""
     multipliers: tuple
-    """z, y, z_box: the ray of an infeasible problem; for a twin those of ``slope``; else NaN."""
+    """z, y, z_box of ``slope``, or the ray of an infeasible problem, or NaN."""
     slope: np.ndarray | None = None
-    """Of a twin: Q slope + q + G'z + A'y + z_box = 0, wherever ``slope`` lies."""
+    """If bounded: Q slope + q + G'z + A'y + z_box = 0; need not be feasible."""
+    ray: np.ndarray | None = None
+    """Of an unbounded problem."""
 
-    def point(self):
-        """The proof as an answer."""
-        return Point(self.x, *self.multipliers)
+    def certificate(self):
+        """The ray as an answer holds it."""
+        return Point(np.nan * self.data["q"] if self.ray is None else self.ray, *self.multipliers)
 
 
 def draw_form(rng, blocked):
@@ -72,7 +74,7 @@ def infeasible(form, seed, count, margin):
     b = _times(draft.A, draft.x) + _quotient(of_equalities, y)
     q = draft.bounded_cost()[0] if draft.rng.random() < 0.5 else draft.normal(form.n)
     data = draft.data(q, draft.limits(v, share), b)
-    return Proved(data, np.full(q.shape, np.nan), (v[:, : form.m], y, v[:, form.m :]))
+    return Proved(data, None, (v[:, : form.m], y, v[:, form.m :]))
 
 
 def nearly_infeasible(form, seed, count, margin):
@@ -88,7 +90,7 @@ def nearly_infeasible(form, seed, count, margin):
 
 def _around_multipliers(form, seed, count):
     """Draft with rows that cancel: C'v + A'y = 0, (v, y) of norm 1; some other rows dependent."""
-    draft = _Draft(form, seed, count)
+    draft = Draft(form, seed, count)
     rng, m, n, p = draft.rng, form.m, form.n, form.p
     on = rng.random(m + n + p) < rng.uniform(0.1, 1)  # rows of C, then of A
     closing = int(rng.integers(m + p))
@@ -135,7 +137,7 @@ def unbounded(form, seed, count, margin):
     q -= r * (_dot(q, r) + np.reshape(margin, (-1, 1))) / _dot(r, r)
     data = draft.data(q, draft.limits(), _times(draft.A, draft.x))
     none = (np.full((count, size), np.nan) for size in (form.m, form.p, form.n))
-    return Proved(data, r, tuple(none))
+    return Proved(data, draft.x, tuple(none), ray=r)
 
 
 def nearly_unbounded(form, seed, count, margin):
@@ -159,7 +161,7 @@ def nearly_unbounded(form, seed, count, margin):
 
 def _around_direction(form, seed, count):
     """Draft with a direction r of norm 1: Lr = 0, Ar = 0, no side blocks it; rows may repeat."""
-    draft = _Draft(form, seed, count)
+    draft = Draft(form, seed, count)
     rng, m, p = draft.rng, form.m, form.p
     above, below = draft.upper[:, m:], draft.lower[:, m:]
     sign = np.where(above, np.where(below, 0, -1), np.where(below, 1, rng.choice([-1, 1])))
@@ -191,8 +193,8 @@ def _flattened(M, r):
 # ---- what both have in common --------------------------------------------------------------------
 
 
-class _Draft:
-    """Random blocks of a batch, open to changes: L of Q, G, A, the sides of C = [G; I], a point."""
+class Draft:
+    """Random blocks of a batch, open to changes: Q = L'L, G, A, sides of C = [G; I], a point x."""
 
     def __init__(self, form, seed, count):
         self.rng = rng = np.random.default_rng(seed)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import rays
 from checks import SOLVED, answers, assert_certificate, assert_optimal
-from oracle import Point, full, one
+from oracle import full, one
 
 from qpcore import Status, solve
 
@@ -93,8 +93,8 @@ def test_generated_rays_hold(kind):
     """A residual of 1e-9 beside the margin, far less than the solver's answers are granted."""
     status = Status["PRIMAL_INFEASIBLE" if kind == "infeasible" else "DUAL_INFEASIBLE"]
     for _, problems in batches(kind, 1_000):
-        point = problems.point()
-        claim = SimpleNamespace(**point._asdict(), status=np.full(BATCH, status))
+        ray = problems.certificate()
+        claim = SimpleNamespace(**ray._asdict(), status=np.full(BATCH, status))
         for index in range(BATCH):
             assert_certificate(problems.data, claim, (index,), tol=1e-9)
 
@@ -104,7 +104,7 @@ def test_generated_twins_have_a_solution(kind):
     for _, problems in batches(kind, 1_000):
         for index in range(BATCH):
             d = full(one(problems.data, (index,)))
-            x, z, y, z_box = Point(*(part[index] for part in problems.point()))
+            x, z, y, z_box = (part[index] for part in (problems.x, *problems.multipliers))
             slope = problems.slope[index]
             assert np.abs(x).sum() + np.abs(z).sum() + np.abs(z_box).sum() < 1e3
             assert np.abs(slope).sum() < 1.1e4
