@@ -109,7 +109,7 @@ def demanded(data, otherwise=UNKNOWN):
     if any(np.isnan(v).any() for v in limits) or not all(np.isfinite(v).all() for v in others):
         return NONFINITE_INPUT
     for lower, upper in (("h_lower", "h"), ("lb", "ub")):
-        if upper in data:
+        if upper in data and lower in data:
             low, up = data[lower], data[upper]
             if (is_limit(low) & is_limit(up) & (low > up)).any():
                 return PRIMAL_INFEASIBLE

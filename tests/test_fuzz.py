@@ -3,6 +3,7 @@
 Every example is a batch of 20 problems. The slow run makes 20,000 cases, a bar of the project.
 """
 
+import contextlib
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 from oracle import full
 from problems import Form
 
-from qpcore import Status, solve
+from qpcore import QPError, Status, solve
 
 TOL = {np.float64: 1e-8, np.float32: 1e-5}
 RATIO = {np.float64: 1e-6, np.float32: 1e-3}
@@ -135,6 +136,7 @@ def fuzz(cases):
     )
 
 
+@pytest.mark.timeout(120)
 @fuzz(1_000)
 @given(recipe=recipes())
 def test_no_wrong_verdict(compiled, recipe):
@@ -147,3 +149,48 @@ def test_no_wrong_verdict(compiled, recipe):
 @given(recipe=recipes())
 def test_no_wrong_verdict_in_20_000_cases(compiled, recipe):
     assert not list(flaws(recipe))
+
+
+# ---- arguments that are no QP --------------------------------------------------------------------
+
+
+NAMES = ["Q", "q", "G", "h", "A", "b", "lb", "ub", "h_lower"]
+VALUES = [None, 0, 1.5, np.nan, True, "Q", [], [[]], [[1.0], [2.0, 3.0]], {}, object(), 1j, 10**30]
+MUTATIONS = {
+    "transposed": lambda v: v.swapaxes(-1, -2) if v.ndim > 1 else v[:, None],
+    "first axis dropped": lambda v: v[0],
+    "longer": lambda v: np.concatenate([v, v], axis=-1),
+    "empty": lambda v: v[..., :0],
+    "no batch": lambda v: v[:0],
+    "another axis": lambda v: v[None],
+    "last axis of one": lambda v: v[..., :1],
+    "half precision": lambda v: v.astype(np.float16),
+    "long double": lambda v: v.astype(np.longdouble),
+    "integers": lambda v: v.astype(int),
+    "complex": lambda v: v.astype(complex),
+    "objects": lambda v: v.astype(object),
+    "swapped bytes": lambda v: v.astype(v.dtype.newbyteorder()),
+    "masked": lambda v: np.ma.array(v, mask=v > 0),
+    "list": lambda v: v.tolist(),
+}
+
+
+@settings(fuzz(4_000), deadline=DEADLINE)
+@given(
+    changes=st.dictionaries(
+        st.sampled_from(NAMES),
+        st.one_of(st.sampled_from(list(MUTATIONS)), st.integers(0, len(VALUES) - 1)),
+        min_size=1,
+        max_size=3,
+    ),
+    dtype=st.sampled_from([np.float64, np.float32]),
+    batch=st.booleans(),
+)
+def test_arguments_that_are_no_qp_raise_problem_errors(compiled, changes, dtype, batch):
+    """Either solve makes sense of them, or it says in its own words that it cannot."""
+    data = hostile.solvable(hostile.Recipe(Form(3, 3, 3, "both", "both"), count=3)).data
+    data = {name: (v if batch else v[0]).astype(dtype) for name, v in data.items()}
+    for name, change in changes.items():
+        data[name] = MUTATIONS[change](data[name]) if isinstance(change, str) else VALUES[change]
+    with contextlib.suppress(QPError):
+        solve(**data, throw=False)
