@@ -3,12 +3,11 @@
 A batch is drawn with numbers near one, in *plain* units. Then it gets units from 1e-12 to 1e12,
 some of its problems are spoiled, and its arrays laid out in memory in an odd way.
 
-What is claimed of a problem is what a certificate cannot excuse: a ray that passes with tolerance t
-in the units of the data excludes feasible points, or multipliers, of one-norm below about 1/t. So a
-problem is claimed to be feasible, or bounded, where a point, or multipliers, of norm below ``NEAR``
-are known in these units. (The cost's unit is that in which q has norm 1.) Nothing is claimed where
-float32 loses a number or a unit drops a limit. Nor must an infeasible problem not be SOLVED: with
-small numbers it is, by the contract's residuals.
+What is known of a problem, that it is feasible, bounded or convex, holds in every unit. A solver
+sees it in every unit if it compares what a ray leaves over with the terms that make it up.
+Nothing is claimed where float32 loses a number or a unit drops a limit. Nor must an infeasible
+problem not be SOLVED: with small numbers it is, by the contract's residuals. Certificates can be
+verified in the units of the data only where these are ``mild``.
 """
 
 from dataclasses import dataclass, field
@@ -21,7 +20,9 @@ from problems import Form
 
 LIMITS = ("h", "h_lower", "lb", "ub")
 UNKNOWN = -1
-NEAR = {np.float64: 1e5, np.float32: 1e2}  # far below one over the tolerances of a certificate
+MILD = 3  # exponent of ten up to which units leave the numbers comparable
+FEASIBLE = ("solvable", "unbounded", "nearly_infeasible", "nearly_unbounded")
+BOUNDED = ("solvable", "nearly_infeasible", "nearly_unbounded")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,13 @@ class Recipe:
     shared: bool = False  # Q, G and A given once; then no spoils
     axes: bool = False  # a second batch axis
 
+    @property
+    def mild(self):
+        """Whether certificates can be verified in the units of the data."""
+        farthest = max((abs(common) + spread for common, spread in self.units.values()), default=0)
+        wild = {"extreme", "wild_limit"} & set(self.spoils)
+        return max(farthest, abs(self.slope), abs(self.reach)) <= MILD and not wild
+
 
 @dataclass(frozen=True)
 class Hostile:
@@ -58,11 +66,11 @@ class Hostile:
 
 def hostile(recipe):
     """Make the batch."""
-    problems = in_units(KINDS[recipe.kind](recipe), recipe)
+    exact = in_units(KINDS[recipe.kind](recipe), recipe)
     with np.errstate(over="ignore"):
-        data = {name: value.astype(recipe.dtype) for name, value in problems.data.items()}
-    must_not = list(known(problems, data, recipe))
-    must = [UNKNOWN] * recipe.count
+        data = {name: value.astype(recipe.dtype) for name, value in exact.items()}
+    same = [_is_same(one(exact, i), one(data, i)) for i in range(recipe.count)]
+    must, must_not = [UNKNOWN] * recipe.count, [known(recipe) if s else set() for s in same]
     rng = np.random.default_rng(recipe.seed)
     for i in range(recipe.count):
         if recipe.spoils and rng.random() < 0.3:
@@ -83,23 +91,10 @@ def one(data, i):
     return {name: value[i] for name, value in data.items()}
 
 
-def known(problems, data, recipe):
-    """Yield the statuses that are wrong for each problem as long as it is not spoiled."""
-    near, x, slope = NEAR[recipe.dtype], problems.x, problems.slope
-    for i in range(recipe.count):
-        given, wrong = one(problems.data, i), {NOT_CONVEX}
-        if x is not None:
-            Gx = given["G"] @ x[i] if "G" in given else np.zeros(1)
-            wrong |= {PRIMAL_INFEASIBLE} if _one_norm(x[i], Gx) < near else set()
-        if slope is not None:
-            forces = _one_norm(*(part[i] for part in problems.multipliers))
-            forces /= np.abs(given["q"]).max() or 1.0
-            wrong |= {DUAL_INFEASIBLE} if forces + _one_norm(slope[i]) < near else set()
-        yield wrong if _is_same(given, one(data, i)) else set()
-
-
-def _one_norm(*parts):
-    return float(sum(np.abs(part).sum() for part in parts))
+def known(recipe):
+    """Statuses that are wrong for problems of a recipe, unless they are spoiled."""
+    wrong = {PRIMAL_INFEASIBLE: recipe.kind in FEASIBLE, DUAL_INFEASIBLE: recipe.kind in BOUNDED}
+    return {NOT_CONVEX} | {status for status, claimed in wrong.items() if claimed}
 
 
 def demanded(data, otherwise=UNKNOWN):
@@ -142,7 +137,7 @@ def solvable(recipe):
             matrix[:] = matrix[:1]
     for trait in recipe.traits:
         TRAITS[trait](draft)
-    q, slope, multipliers = draft.bounded_cost()
+    q, *_ = draft.bounded_cost()
     data = draft.data(q, draft.limits(), (draft.A @ draft.x[..., None])[..., 0])
     if "fixed" in recipe.traits and "ub" in data:
         data["ub"][:, ::3] = data["lb"][:, ::3] = draft.x[:, ::3]
@@ -150,7 +145,7 @@ def solvable(recipe):
         for name, absent in zip(LIMITS, (1e20, -1e30, 1e25, -1e20), strict=True):
             if name in data:
                 data[name] = np.where(np.isinf(data[name]), absent, data[name])
-    return rays.Proved(data, draft.x, multipliers, slope)
+    return data
 
 
 def around_rays(build):
@@ -160,7 +155,7 @@ def around_rays(build):
         rng = np.random.default_rng(recipe.seed)
         smallest = -3 if recipe.dtype is np.float64 else -1
         margin = 10 ** rng.uniform(smallest, 0, recipe.count)
-        return build(recipe.form, recipe.seed, recipe.count, margin)
+        return build(recipe.form, recipe.seed, recipe.count, margin).data
 
     return make
 
@@ -209,15 +204,15 @@ TRAITS |= {"fixed": lambda draft: None, "huge_limits": lambda draft: None}  # se
 # ---- units ---------------------------------------------------------------------------------------
 
 
-def in_units(problems, recipe):
-    """The same problems with other units of variables, rows and cost, the letters those of (15)."""
+def in_units(data, recipe):
+    """Data in other units of variables, rows and cost, the letters those of (15)."""
     rng, form, count = np.random.default_rng(recipe.seed), recipe.form, recipe.count
     sizes = {"columns": form.n, "rows": form.m, "equalities": form.p, "cost": 1}
     D, E, F, c = (
         10.0 ** units(*recipe.units.get(name, (0, 0)), (1 if recipe.shared else count, size), rng)
         for name, size in sizes.items()
     )
-    data, (steep, away) = problems.data, 10.0 ** np.array([recipe.slope, recipe.reach])
+    steep, away = 10.0 ** np.array([recipe.slope, recipe.reach])
     scaled = {"Q": c[..., None] * D[:, :, None] * data["Q"] * D[:, None, :]}
     scaled["q"] = c * D * data["q"] * steep
     for name, factor in (("h", E), ("h_lower", E), ("b", F), ("ub", 1 / D), ("lb", 1 / D)):
@@ -226,11 +221,7 @@ def in_units(problems, recipe):
     for name, factor in (("G", E), ("A", F)):
         if name in data:
             scaled[name] = factor[:, :, None] * data[name] * D[:, None, :]
-    z, y, z_box = problems.multipliers
-    pull = (c * steep * z / E, c * steep * y / F, c * steep * D * z_box)
-    x = None if problems.x is None else away * problems.x / D
-    slope = None if problems.slope is None else steep * problems.slope / D
-    return rays.Proved(scaled, x, pull, slope)
+    return scaled
 
 
 def units(common, spread, shape, rng):

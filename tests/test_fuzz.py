@@ -35,10 +35,14 @@ COUNT = 20
 # No batch of 20 small problems takes a hundredth of this; it allows for a busy machine.
 DEADLINE = timedelta(seconds=20)
 
-EXPONENT = st.sampled_from([0, 0, 0, 1, -1, 3, -3, 6, -6, 9, -9, 12, -12])
-SPREAD = st.sampled_from([0, 0, 0, 1, 3, 6, 12])
+EXPONENT = st.sampled_from([0, 1, -1, 3, -3, 6, -6, 9, -9, 12, -12])
+SPREAD = st.sampled_from([0, 0, 1, 3, 6, 12])
+MOSTLY_ZERO = st.one_of(st.just(0), st.just(0), EXPONENT)
 SIDES = st.sampled_from(["none", "upper", "lower", "both", "mixed"])
-UNITS = ("columns", "rows", "equalities", "cost")
+KNOBS = st.sampled_from(["columns", "rows", "equalities", "cost"])
+UNITS = st.one_of(  # none, one, any number of them
+    st.just({}), *(st.dictionaries(KNOBS, st.tuples(EXPONENT, SPREAD), max_size=n) for n in (1, 4))
+)
 
 
 @st.composite
@@ -68,9 +72,9 @@ def recipes(draw):
         dtype=draw(st.sampled_from([np.float64, np.float64, np.float32])),
         traits=tuple(draw(st.lists(st.sampled_from(list(hostile.TRAITS)), unique=True))),
         spoils=tuple(draw(spoils)),
-        units={name: (draw(EXPONENT), draw(SPREAD)) for name in UNITS},
-        slope=draw(EXPONENT),
-        reach=draw(EXPONENT),
+        units=draw(UNITS),
+        slope=draw(MOSTLY_ZERO),
+        reach=draw(MOSTLY_ZERO),
         layout=draw(st.sampled_from(list(hostile.LAYOUTS))),
         shared=shared,
         axes=draw(st.booleans()),
@@ -92,22 +96,24 @@ def flaws(recipe):
             yield i, f"{status.name}, must not be"
         else:
             try:
-                assert_kept(status, data, answer, recipe.dtype)
+                with np.errstate(over="ignore", invalid="ignore"):  # next to the end of the range
+                    assert_kept(status, data, answer, recipe)
             except AssertionError as error:
                 yield i, f"{status.name}: {error}"
 
 
-def assert_kept(status, data, answer, dtype):
+def assert_kept(status, data, answer, recipe):
     """What a status promises of the outputs."""
     if status == SOLVED:
-        assert_optimal(data, answer, TOL[dtype])
+        assert_optimal(data, answer, TOL[recipe.dtype])
     elif status in (NOT_CONVEX, NONFINITE_INPUT):
         assert all(np.isnan(part).all() for part in answer), "outputs have no meaning"
     elif status == PRIMAL_INFEASIBLE and hostile.demanded(data) == status:
         assert_marks_crossed(full(data), answer)
     elif status in (PRIMAL_INFEASIBLE, DUAL_INFEASIBLE):
         claim = SimpleNamespace(**answer._asdict(), status=status)
-        assert_certificate(data, claim, (), RATIO[dtype], ROUNDING[dtype])
+        ratio = RATIO[recipe.dtype] if recipe.mild else np.inf
+        assert_certificate(data, claim, (), ratio, ROUNDING[recipe.dtype])
 
 
 def assert_marks_crossed(d, answer):
@@ -188,7 +194,7 @@ MUTATIONS = {
 )
 def test_arguments_that_are_no_qp_raise_problem_errors(compiled, changes, dtype, batch):
     """Either solve makes sense of them, or it says in its own words that it cannot."""
-    data = hostile.solvable(hostile.Recipe(Form(3, 3, 3, "both", "both"), count=3)).data
+    data = hostile.solvable(hostile.Recipe(Form(3, 3, 3, "both", "both"), count=3))
     data = {name: (v if batch else v[0]).astype(dtype) for name, v in data.items()}
     for name, change in changes.items():
         data[name] = MUTATIONS[change](data[name]) if isinstance(change, str) else VALUES[change]

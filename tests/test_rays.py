@@ -97,6 +97,8 @@ def test_generated_rays_hold(kind):
         claim = SimpleNamespace(**ray._asdict(), status=np.full(BATCH, status))
         for index in range(BATCH):
             assert_certificate(problems.data, claim, (index,), tol=1e-9)
+            if kind == "unbounded":
+                assert_feasible(full(one(problems.data, (index,))), problems.x[index])
 
 
 @pytest.mark.parametrize("kind", ["nearly_infeasible", "nearly_unbounded"])

@@ -33,7 +33,7 @@ COSTS = [(FORM, np.float64, 3.0)] + [
 
 def good(form, dtype, count, seed=0):
     """Data of solvable problems."""
-    data = hostile.solvable(hostile.Recipe(form, seed=seed, count=count)).data
+    data = hostile.solvable(hostile.Recipe(form, seed=seed, count=count))
     return {name: value.astype(dtype) for name, value in data.items()}
 
 
