@@ -34,8 +34,10 @@ PRECISION = {
 # The stages of a solve, each for what those before left undecided.
 STAGES = (
     {"sought": MINIMUM, "leave": 5},
-    {"sought": FARKAS_RAY, "steps": 80, "leave": 20, "tol": 1e-12, "rho": 1e-10, "floor": 1e-15},
-    {"sought": DESCENT_RAY, "steps": 80, "leave": 20, "tol": 1e-12, "rho": 1e-10, "floor": 1e-13},
+    {"sought": FARKAS_RAY, "steps": 80, "leave": 20, "tol": 1e-20, "rho": 1e-10, "floor": 1e-15},
+    {"sought": DESCENT_RAY, "steps": 80, "leave": 12, "tol": 1e-16},
+    {"sought": DESCENT_RAY, "steps": 80, "leave": 12, "tol": 1e-16, "stiff": 1e7},
+    {"sought": FARKAS_RAY, "steps": 80, "leave": 20, "tol": 1e-20, "rho": 1e-10, "floor": 1e-15},
     {"sought": MINIMUM, "leave": 40},
     {"sought": MINIMUM, "floor": 1e-8},
 )
@@ -240,7 +242,7 @@ def parameters_of(problem: Problem, settings: Settings) -> tuple[Parameters, ...
     dtype, most = problem.dtype, int(settings.max_iterations)
     common = PRECISION[dtype] | {"shorten": SHORTEN, "reach": REACH, "patience": PATIENCE}
     common |= {"tol": MARGIN[dtype] * settings.tolerance(dtype), "leave": most}
-    common |= {"max_iterations": most, "steps": most}
+    common |= {"max_iterations": most, "steps": most, "stiff": 1e5}
     stages = []
     for stage in STAGES:
         numbers = common | stage

@@ -19,8 +19,8 @@ import numpy as np
 
 from qpcore.compilation import announced, compiled
 from qpcore.kernels.adjoint import add_outer_products, differentiate
-from qpcore.kernels.certificate import MINIMUM
-from qpcore.kernels.ipm import RUNNING, Parameters, solve_problem
+from qpcore.kernels.certificate import FARKAS_RAY, FEASIBLE, MINIMUM, RUNNING
+from qpcore.kernels.ipm import Parameters, solve_problem
 from qpcore.kernels.machine import team_of_one
 from qpcore.kernels.pack import PACK_BYTES, as_elements, lanes_of, slots_in
 from qpcore.kernels.transfer import (
@@ -92,8 +92,10 @@ def solve(
     batch, traced = data.entry.shape[1], stages[0].max_iterations + 1 if trace else 0
     result = empty_result(batch, sizes, data.Q.dtype, traced)
     result.status[:], result.iterations[:] = RUNNING, 0
-    pending = np.arange(batch)
     for stage in stages:
+        pending = np.flatnonzero(is_left_to(stage, result.status))
+        if not len(pending):
+            continue
         if len(pending) == batch:
             solve_stage(data, result, sizes, stage, threads)
         else:
@@ -102,10 +104,13 @@ def solve(
             solve_stage(chosen, part, sizes, stage, threads)
             for whole, piece in zip(result, part, strict=True):
                 whole[pending] = piece
-        pending = np.flatnonzero(result.status < 0)
-        if not len(pending):
-            break
     return result
+
+
+def is_left_to(stage: Parameters, status: np.ndarray) -> np.ndarray:
+    """Which problems this stage is to look at."""
+    undecided = status < 0
+    return undecided & (status != FEASIBLE) if stage.sought == FARKAS_RAY else undecided
 
 
 def solve_stage(data: Data, result: Result, sizes: Sizes, stage: Parameters, threads: int) -> None:

@@ -12,18 +12,29 @@ from qpcore.status import Status
 PRIMAL_INFEASIBLE = int(Status.PRIMAL_INFEASIBLE)
 DUAL_INFEASIBLE = int(Status.DUAL_INFEASIBLE)
 
+# Negative statuses are for problems that no stage has decided yet: at work, given up by this one,
+# given up though the rows hold, so that there is no Farkas ray to find.
+RUNNING, UNDECIDED, FEASIBLE = -1, -2, -3
+
 # What is sought: the minimum, or a ray that shows that there is none.
 MINIMUM, FARKAS_RAY, DESCENT_RAY = 0, 1, 2
 
-# Weight of x'Qx in the search for a direction that Q does not feel.
-STIFF = 1e10
+
+# Q is made stiffer from this accuracy on, relative to that which is sought.
+CLOSE = 1e12
+
+# How much less is asked of a ray in the units of the data than in relation to its terms.
+SLACK = 10.0
+
+# Rows that give way by less than this, relative to the limits, are satisfied up to rounding.
+NOTHING = 1e-14
 
 
 # ---- the QPs whose answers are rays --------------------------------------------------------------
 
 
 @kernel
-def pose(qp, system, sought, sizes, team):
+def pose(qp, best, system, sought, stiff, sizes, team):
     """Turn an equilibrated problem into the QP whose answer is the ray that is sought."""
     zero, one = like(0, qp.q[0]), like(1, qp.q[0])
     if team.lane == 0:
@@ -33,7 +44,9 @@ def pose(qp, system, sought, sizes, team):
         for j in range(team.lane, sizes.n, team.width):
             qp.q[j] = zero
     if sought == DESCENT_RAY:
-        weigh_objective(qp, like(STIFF, zero), one, sizes, team)
+        weigh_objective(qp, like(stiff, zero), one, sizes, team)
+        for j in range(team.lane, sizes.n, team.width):
+            best.x[j] = qp.q[j]
         for i in range(team.lane, sizes.p, team.width):
             qp.b[i] = zero
         for side in range(2):
@@ -56,23 +69,52 @@ def weigh_objective(qp, factor, ridge, sizes, team):
 
 
 @kernel
-def prove(work, status, sought, threshold, sizes, team):
-    """The status of running problems whose iterate is the proof that is sought."""
-    qp, scale, at, best, residual, step, fix, system, products, outcome = work
-    if sought == FARKAS_RAY:
-        proved = proves_infeasible(qp, scale, at, residual, threshold, sizes, team)
-        return where((status < 0) & proved, like(PRIMAL_INFEASIBLE, status), status)
-    proved = proves_unbounded(qp, scale, at, residual, threshold, sizes, team)
-    return where((status < 0) & proved, like(DUAL_INFEASIBLE, status), status)
+def prove(work, status, over, above, parameters, sizes, team):
+    """The status of running problems whose iterate is the proof that is sought.
+
+    Of those whose search is over, less is asked.
+    """
+    threshold = parameters.ray
+    if parameters.sought == FARKAS_RAY:
+        proved = proves_infeasible(work, over, threshold, sizes, team)
+        return where((status == RUNNING) & proved, like(PRIMAL_INFEASIBLE, status), status)
+    proved = proves_unbounded(work, over, parameters.stiff, threshold, sizes, team)
+    return where((status == RUNNING) & proved, like(DUAL_INFEASIBLE, status), status)
 
 
 @kernel
-def proves_infeasible(qp, scale, at, residual, threshold, sizes, team):
-    """Whether Cᵀv + Aᵀy = 0 while vᵀCx + yᵀAx < 0 at every feasible x (6).
+def stiffen(work, above, sizes, team):
+    """Let what Q still feels of a direction push against it: a step of the method of multipliers.
 
-    Relative to the sizes of v, y and of the terms in the sum, in the scale of the matrices and in
-    that of the data.
+    The pressure, which ends where Qx = 0, becomes part of q; q as it was stands in `best.x`.
     """
+    qp, scale, at, best, residual, step, fix, system, products, outcome = work
+    close = above.contract < like(CLOSE, above.contract)
+    for j in range(team.lane, sizes.n, team.width):
+        felt = residual.Qx[j] - at.x[j]
+        qp.q[j] = where(close, qp.q[j] + felt, qp.q[j])
+        residual.dual[j] = where(close, residual.dual[j] + felt, residual.dual[j])
+    barrier(team)
+
+
+@kernel
+def is_satisfied(qp, at, sizes, team):
+    """Whether all rows hold up to rounding, so that there is no Farkas ray to find."""
+    zero = like(0, qp.q[0])
+    given, most = zero, zero
+    for i in range(team.lane, sizes.rows, team.width):
+        given = larger(given, abs(at.v[i]))
+        most = larger(most, larger(abs(qp.limit[0, i]), abs(qp.limit[1, i])))
+    for i in range(team.lane, sizes.p, team.width):
+        given = larger(given, abs(at.y[i]))
+        most = larger(most, abs(qp.b[i]))
+    return team_max(given, team) < like(NOTHING, zero) * team_max(most, team)
+
+
+@kernel
+def proves_infeasible(work, over, threshold, sizes, team):
+    """Whether Cᵀv + Aᵀy = 0 while vᵀCx + yᵀAx < 0 at every feasible x (6)."""
+    qp, scale, at, best, residual, step, fix, system, products, outcome = work
     zero = like(0, qp.q[0])
     total, most, ray, ray_given, stray, stray_given = zero, zero, zero, zero, zero, zero
     for i in range(team.lane, sizes.rows, team.width):
@@ -89,30 +131,36 @@ def proves_infeasible(qp, scale, at, residual, threshold, sizes, team):
     for j in range(team.lane, sizes.n, team.width):
         left = abs(residual.Cv[j] + residual.Ay[j])
         stray, stray_given = larger(stray, left), larger(stray_given, left * scale.per_x[j])
-    total, most = team_sum(total, team), team_max(most, team)
+    depth, most = -team_sum(total, team), team_max(most, team)
     ray, ray_given = team_max(ray, team), team_max(ray_given, team)
     stray, stray_given = team_max(stray, team), team_max(stray_given, team)
-    share = -like(threshold, zero) * total
     ordinary = most + ray + ray_given + stray + stray_given < like(OVERFLOW, zero)
-    clear = -total > like(threshold, zero) * most
-    small = (stray * most <= share * ray) & (stray_given * most <= share * ray_given)
-    return ordinary & clear & small
+    clear = depth > like(threshold, zero) * most
+    share = like(threshold, zero) * depth
+    small = stray * larger(most, ray) <= share * ray
+    small_given = stray_given * larger(most, ray_given) <= like(SLACK, share) * share * ray_given
+    return ordinary & clear & small & (over | small_given)
 
 
 @kernel
-def proves_unbounded(qp, scale, at, residual, threshold, sizes, team):
+def proves_unbounded(work, over, stiff, threshold, sizes, team):
     """Whether x is a direction of descent that the quadratic does not feel and no limit blocks (6).
 
-    Relative to the sizes of x and of the terms of qᵀx; Q was posed as STIFF Q + I.
+    The quadratic was posed as stiff Q + I.
     """
+    qp, scale, at, best, residual, step, fix, system, products, outcome = work
     zero = like(0, qp.q[0])
-    slope, most, ray, ray_given, rise, rise_given = zero, zero, zero, zero, zero, zero
+    slope, most, steep, steep_given, ray = zero, zero, zero, zero, zero
+    bend, bend_given, rise, rise_given = zero, zero, zero, zero
     for j in range(team.lane, sizes.n, team.width):
-        x, term = at.x[j], qp.q[j] * at.x[j]
+        x, term = at.x[j], best.x[j] * at.x[j]
         slope += term
         most = larger(most, abs(term))
-        ray, ray_given = larger(ray, abs(x)), larger(ray_given, abs(x) * scale.x[j])
-        rise = larger(rise, abs(residual.Qx[j] - x) / like(STIFF, x))
+        size = abs(best.x[j])
+        steep, steep_given = larger(steep, size), larger(steep_given, size * scale.per_x[j])
+        ray = larger(ray, abs(x))
+        left = abs(residual.Qx[j] - x) / stiff
+        bend, bend_given = larger(bend, left), larger(bend_given, left * scale.per_x[j])
     for i in range(team.lane, sizes.p, team.width):
         left = abs(residual.Ax[i])
         rise, rise_given = larger(rise, left), larger(rise_given, left * scale.per_y[i])
@@ -121,14 +169,16 @@ def proves_unbounded(qp, scale, at, residual, threshold, sizes, team):
         left = larger(qp.present[0, i] * Cx, -qp.present[1, i] * Cx)
         left = larger(larger(left, qp.fixed[i] * abs(Cx)), zero)
         rise, rise_given = larger(rise, left), larger(rise_given, left * scale.per_rows[i])
-    slope, most = team_sum(slope, team), team_max(most, team)
-    ray, ray_given = team_max(ray, team), team_max(ray_given, team)
+    fall, most, ray = -team_sum(slope, team), team_max(most, team), team_max(ray, team)
+    steep, steep_given = team_max(steep, team), team_max(steep_given, team)
+    bend, bend_given = team_max(bend, team), team_max(bend_given, team)
     rise, rise_given = team_max(rise, team), team_max(rise_given, team)
-    share = -like(threshold, zero) * slope
-    ordinary = most + ray + ray_given + rise + rise_given < like(OVERFLOW, zero)
-    clear = -slope > like(threshold, zero) * most
-    small = (rise * most <= share * ray) & (rise_given * most <= share * ray_given)
-    return ordinary & clear & small
+    ordinary = most + ray + bend + bend_given + rise + rise_given < like(OVERFLOW, zero)
+    clear = fall > like(threshold, zero) * most
+    share = like(threshold, zero) * fall
+    small = larger(bend, rise * steep) <= share
+    small_given = larger(bend_given, rise_given * steep_given) <= like(SLACK, share) * share
+    return ordinary & clear & small & (over | small_given)
 
 
 @kernel

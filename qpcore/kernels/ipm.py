@@ -9,7 +9,19 @@ its iterate is written back unchanged, so what its neighbours in the pack do nev
 
 from collections import namedtuple
 
-from qpcore.kernels.certificate import MINIMUM, normalise_certificate, pose, prove
+from qpcore.kernels.certificate import (
+    DESCENT_RAY,
+    FARKAS_RAY,
+    FEASIBLE,
+    MINIMUM,
+    RUNNING,
+    UNDECIDED,
+    is_satisfied,
+    normalise_certificate,
+    pose,
+    prove,
+    stiffen,
+)
 from qpcore.kernels.kkt import factor_kkt, multiply_C, multiply_C_transposed, regularise, weigh
 from qpcore.kernels.linalg import multiply, multiply_symmetric, multiply_transposed
 from qpcore.kernels.machine import (
@@ -37,7 +49,6 @@ PRIMAL_INFEASIBLE = int(Status.PRIMAL_INFEASIBLE)
 NOT_CONVEX = int(Status.NOT_CONVEX)
 NUMERICAL_ERROR = int(Status.NUMERICAL_ERROR)
 NONFINITE_INPUT = int(Status.NONFINITE_INPUT)
-RUNNING, UNDECIDED = -1, -2
 
 # Where mu fell by less than a fifth, the corrector stays near the central path: without this the
 # method cycled on 5 of 8064 easy random problems (11).
@@ -52,11 +63,12 @@ FIRMER, FIRMEST = 100.0, 1e7
 # patience, leave: iterations without progress after which an acceptable iterate is taken, and a
 # problem left to the next stage. tol: SOLVED (5). reach: residuals aimed at, as multiples of tol.
 # ray: certificates (6). rho, delta, floor: regularisation (7). convexity: what rounding may take
-# from Q's eigenvalues. shorten: share of the step to the boundary that is taken (11).
+# from Q's eigenvalues. shorten: share of the step to the boundary that is taken (11). stiff: weight of
+# x'Qx where a direction is sought that Q does not feel (6).
 Parameters = namedtuple(
     "Parameters",
     "sought max_iterations steps patience leave tol reach ray rho delta floor convexity shorten "
-    "careful",
+    "careful stiff",
 )
 
 
@@ -70,7 +82,7 @@ def solve_problem(work, parameters, sizes, team):
     qp, scale, at, best, residual, step, fix, system, products, outcome = work
     sought = parameters.sought
     status = examine(work, parameters, sizes, team)
-    pose(qp, system, sought, sizes, team)
+    pose(qp, best, system, sought, parameters.stiff, sizes, team)
     start(work, status, parameters, sizes, team)
     careful = like(parameters.careful, status) > 0
     iterations, mu = outcome.iterations[0], like(OVERFLOW, status)
@@ -84,16 +96,22 @@ def solve_problem(work, parameters, sizes, team):
         above = excess(work, parameters.tol, parameters.reach, sizes, team)
         better = (status == RUNNING) & (above.aim < least)
         waited = where(above.aim + above.aim < least, zero, waited + one)
-        keep_best(best, at, better, sizes, team)
+        if sought == MINIMUM:
+            keep_best(best, at, better, sizes, team)
         acceptable = where(better, above.contract <= 1, acceptable)
         least = where(better, above.aim, least)
         enough = acceptable & ((least <= 1) | (waited >= like(parameters.patience, one)))
+        over = enough | (waited >= like(parameters.leave, one))
         if sought == MINIMUM:
             status = where((status == RUNNING) & enough, like(SOLVED, status), status)
         else:
-            status = prove(work, status, sought, parameters.ray, sizes, team)
-        over = enough | (waited >= like(parameters.leave, one))
-        status = where((status == RUNNING) & over, like(UNDECIDED, status), status)
+            if sought == FARKAS_RAY:
+                over = over | is_satisfied(qp, at, sizes, team)
+            status = prove(work, status, over, above, parameters, sizes, team)
+        left = like(UNDECIDED, status)
+        if sought != DESCENT_RAY:
+            left = where(above.primal <= one, like(FEASIBLE, status), left)
+        status = where((status == RUNNING) & over, left, status)
         last_one = iterations >= like(parameters.max_iterations, one)
         status = where((status == RUNNING) & last_one, like(MAX_ITERATIONS, status), status)
         running = status == RUNNING
@@ -102,6 +120,8 @@ def solve_problem(work, parameters, sizes, team):
         if iteration == parameters.steps or not any_lane(running):
             break
         iterations = where(running, iterations + one, iterations)
+        if sought == DESCENT_RAY:
+            stiffen(work, above, sizes, team)
         adapt(at, system, parameters, firm, sizes, team)
         weigh(qp, at, system, sizes, team)
         factor_kkt(qp, system, sizes, team)
