@@ -27,19 +27,19 @@ F64, F32 = np.dtype(np.float64), np.dtype(np.float32)
 # from Q's eigenvalues. careful: refine every step from the first, else from the moment on when a
 # residual grows.
 PRECISION = {
-    F64: {"rho": 1e-8, "delta": 1e-8, "floor": 1e-11, "ray": 1e-8, "convexity": 1e-8, "careful": 0},
+    F64: {"rho": 1e-8, "delta": 1e-8, "floor": 1e-10, "ray": 1e-9, "convexity": 1e-8, "careful": 0},
     F32: {"rho": 1e-3, "delta": 1e-4, "floor": 1e-6, "ray": 1e-4, "convexity": 1e-5, "careful": 1},
 }
 
 # The stages of a solve, each for what those before left undecided.
 STAGES = (
     {"sought": MINIMUM, "leave": 5},
-    {"sought": FARKAS_RAY, "steps": 80, "leave": 20, "tol": 1e-20, "rho": 1e-10, "floor": 1e-15},
+    {"sought": FARKAS_RAY, "steps": 80, "leave": 30, "tol": 1e-20, "rho": 1e-10, "floor": 1e-15},
     {"sought": DESCENT_RAY, "steps": 80, "leave": 12, "tol": 1e-16},
     {"sought": DESCENT_RAY, "steps": 80, "leave": 12, "tol": 1e-16, "stiff": 1e7},
-    {"sought": FARKAS_RAY, "steps": 80, "leave": 20, "tol": 1e-20, "rho": 1e-10, "floor": 1e-15},
-    {"sought": MINIMUM, "leave": 40},
-    {"sought": MINIMUM, "floor": 1e-8},
+    {"sought": FARKAS_RAY, "steps": 80, "leave": 30, "tol": 1e-20, "rho": 1e-10, "floor": 1e-15},
+    {"sought": MINIMUM, "floor": 1e-8, "leave": 40},
+    {"sought": MINIMUM, "floor": 1e-12, "final": 1},
 )
 
 # Share of the tolerance that the kernels aim at: float32 rounds the residuals that it compares, and
@@ -242,7 +242,7 @@ def parameters_of(problem: Problem, settings: Settings) -> tuple[Parameters, ...
     dtype, most = problem.dtype, int(settings.max_iterations)
     common = PRECISION[dtype] | {"shorten": SHORTEN, "reach": REACH, "patience": PATIENCE}
     common |= {"tol": MARGIN[dtype] * settings.tolerance(dtype), "leave": most}
-    common |= {"max_iterations": most, "steps": most, "stiff": 1e5}
+    common |= {"final": 0, "max_iterations": most, "steps": most, "stiff": 1e5}
     stages = []
     for stage in STAGES:
         numbers = common | stage
@@ -251,4 +251,4 @@ def parameters_of(problem: Problem, settings: Settings) -> tuple[Parameters, ...
     return tuple(stages)
 
 
-WHOLE = ("sought", "max_iterations", "steps", "patience", "leave")
+WHOLE = ("sought", "final", "max_iterations", "steps", "patience", "leave")

@@ -32,7 +32,7 @@ class Settings:
     tol * (1 + the size of the terms in it). None means 1e-8 in float64 and 1e-5 in float32. Loosen
     it where noisy gradients suffice."""
 
-    max_iterations: int = 200
+    max_iterations: int = 500
     """Iterations after which a problem is given up as MAX_ITERATIONS. Few problems need more than
     30; raise it where the residuals at the limit were still falling."""
 

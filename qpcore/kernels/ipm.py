@@ -67,7 +67,7 @@ FIRMER, FIRMEST = 100.0, 1e7
 # x'Qx where a direction is sought that Q does not feel (6).
 Parameters = namedtuple(
     "Parameters",
-    "sought max_iterations steps patience leave tol reach ray rho delta floor convexity shorten "
+    "sought final max_iterations steps patience leave tol reach ray rho delta floor convexity shorten "
     "careful stiff",
 )
 
@@ -98,7 +98,8 @@ def solve_problem(work, parameters, sizes, team):
         waited = where(above.aim + above.aim < least, zero, waited + one)
         if sought == MINIMUM:
             keep_best(best, at, better, sizes, team)
-        acceptable = where(better, above.contract <= 1, acceptable)
+        fair = above.contract if parameters.final else above.good
+        acceptable = where(better, fair <= 1, acceptable)
         least = where(better, above.aim, least)
         enough = acceptable & ((least <= 1) | (waited >= like(parameters.patience, one)))
         over = enough | (waited >= like(parameters.leave, one))

@@ -5,6 +5,9 @@ from qpcore.kernels.machine import barrier, kernel, larger, like, team_max, wher
 from qpcore.kernels.newton import move, newton, outward
 from qpcore.kernels.stopping import OVERFLOW
 
+# Limits that are so many times farther away than any row reaches do not make multipliers larger.
+FAR = 100.0
+
 # A start whose slacks all exceed this needs no shift.
 CLOSE = 1e-8
 
@@ -50,13 +53,18 @@ def enter_orthant(qp, at, step, sizes, team):
     """s = slack + shift, z = shift - slack, each shifted so far that it is well positive (12)."""
     zero, one = like(0, qp.q[0]), like(1, qp.q[0])
     least, close = like(-OVERFLOW, zero), like(-CLOSE, zero)
+    reach = zero
+    for i in range(team.lane, sizes.rows, team.width):
+        reach = larger(reach, abs(step.Cx[i]))
+    far = like(FAR, zero) * (one + team_max(reach, team))
     short, long = least, least
     for side in range(2):
         for i in range(sizes.first[side] + team.lane, sizes.last[side], team.width):
             slack = outward(side, qp.limit[side, i] - step.Cx[i])  # x = dx: C x = C dx
             at.s[side, i] = slack
             short = larger(short, where(qp.present[side, i] > 0, -slack, least))
-            long = larger(long, where(qp.present[side, i] > 0, slack, least))
+            near = where(slack < far, slack, far)
+            long = larger(long, where(qp.present[side, i] > 0, near, least))
     short = team_max(short, team)
     long = team_max(long, team)
     primal = where(short > close, one + short, zero)
@@ -65,7 +73,8 @@ def enter_orthant(qp, at, step, sizes, team):
         for i in range(sizes.first[side] + team.lane, sizes.last[side], team.width):
             slack, present = at.s[side, i], qp.present[side, i] > 0
             at.s[side, i] = where(present, primal + slack, one)
-            at.z[side, i] = where(present, dual - slack, zero)
+            near = where(slack < far, slack, far)
+            at.z[side, i] = where(present, dual - near, zero)
     barrier(team)  # the rows of a side go round the lanes from its first one
     for i in range(team.lane, sizes.rows, team.width):
         at.v[i] = where(qp.fixed[i] > 0, at.v[i], at.z[0, i] - at.z[1, i])

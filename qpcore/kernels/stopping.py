@@ -9,9 +9,12 @@ OVERFLOW = 1e30
 
 Measure = namedtuple("Measure", "residual size")
 
-# Residuals over what is allowed: primal and dual, the largest of the three by the contract (5), and
-# by the aim.
-Excess = namedtuple("Excess", "dual primal gap contract aim")
+# objective: magnitude of the primal one.
+Gap = namedtuple("Gap", "residual size objective")
+
+# Residuals over what is allowed: primal and dual; the largest of the three by the contract (5), if
+# the gap is small beside the objective too, and as it is aimed at.
+Excess = namedtuple("Excess", "dual primal contract good aim")
 
 
 @kernel
@@ -31,7 +34,8 @@ def excess(work, tol, reach, sizes, team):
     contract = larger(larger(d, p), g)
     worst = larger(larger(dual.residual, primal.residual), gap.residual)
     aim = where(sane, larger(contract, worst / (tol * reach)), most)
-    return Excess(d, p, g, contract, aim)
+    good = larger(contract, gap.residual / (tol * reach * (like(1, worst) + gap.objective)))
+    return Excess(d, p, contract, good, aim)
 
 
 @kernel
@@ -94,4 +98,5 @@ def measure_gap(qp, scale, at, residual, soft, sizes, team):
     size = larger(size, larger(abs(rows), abs(box)))
     per_cost = like(1, size) / scale.cost[0]
     gap = abs(quadratic + slope + right + rows + box + given)
-    return Measure(gap * per_cost, size * per_cost)
+    objective = abs(like(0.5, size) * quadratic + slope)
+    return Gap(gap * per_cost, size * per_cost, objective * per_cost)
