@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -38,15 +39,16 @@ STAGES = (
     {"sought": DESCENT_RAY, "steps": 80, "leave": 12, "tol": 1e-16},
     {"sought": DESCENT_RAY, "steps": 80, "leave": 12, "tol": 1e-16, "stiff": 1e7},
     {"sought": FARKAS_RAY, "steps": 80, "leave": 30, "tol": 1e-20, "rho": 1e-10, "floor": 1e-15},
-    {"sought": MINIMUM, "floor": 1e-8, "leave": 40},
-    {"sought": MINIMUM, "floor": 1e-12, "final": 1},
+    {"sought": MINIMUM, "leave": 15},
+    {"sought": MINIMUM, "rho": 1e-9, "delta": 1e-9, "floor": 1e-11, "leave": 25},
+    {"sought": MINIMUM, "rho": 1e-11, "delta": 1e-11, "floor": 1e-13, "leave": 60},
 )
 
 # Share of the tolerance that the kernels aim at: float32 rounds the residuals that it compares, and
 # SOLVED is a promise about the residuals in float64.
 MARGIN = {F64: 1.0, F32: 0.8}
 
-REACH, PATIENCE = 100.0, 2
+REACH, PATIENCE, KEEP = 100.0, 2, 8
 
 # Share of the way to the boundary that a step takes.
 SHORTEN = 0.999
@@ -239,10 +241,15 @@ def sizes_of(problem: Problem) -> Sizes:
 
 def parameters_of(problem: Problem, settings: Settings) -> tuple[Parameters, ...]:
     """Settings and constants of every stage, in the dtype of the data."""
-    dtype, most = problem.dtype, int(settings.max_iterations)
+    return stages_of(problem.dtype, settings.tolerance(problem.dtype), int(settings.max_iterations))
+
+
+@lru_cache(maxsize=64)
+def stages_of(dtype: np.dtype, tol: float, most: int) -> tuple[Parameters, ...]:
+    """Every stage in full."""
     common = PRECISION[dtype] | {"shorten": SHORTEN, "reach": REACH, "patience": PATIENCE}
-    common |= {"tol": MARGIN[dtype] * settings.tolerance(dtype), "leave": most}
-    common |= {"final": 0, "max_iterations": most, "steps": most, "stiff": 1e5}
+    common |= {"max_iterations": most, "steps": most, "leave": most, "stiff": 1e5}
+    common |= {"tol": MARGIN[dtype] * tol, "keep": KEEP if most > 3 * KEEP else 0}
     stages = []
     for stage in STAGES:
         numbers = common | stage
@@ -251,4 +258,4 @@ def parameters_of(problem: Problem, settings: Settings) -> tuple[Parameters, ...
     return tuple(stages)
 
 
-WHOLE = ("sought", "final", "max_iterations", "steps", "patience", "leave")
+WHOLE = ("sought", "max_iterations", "steps", "patience", "leave", "keep")

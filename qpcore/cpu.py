@@ -32,7 +32,10 @@ from qpcore.kernels.transfer import (
     store,
     store_adjoint,
 )
+from qpcore.status import Status
 from qpcore.kernels.workspace import NOTES, Data, Sizes, carve, elements
+
+NUMERICAL_ERROR = int(Status.NUMERICAL_ERROR)
 
 # Chunks of packs per thread: enough to even out problems of different difficulty, few enough that
 # shared matrices, loaded once a chunk, cost nothing.
@@ -104,6 +107,7 @@ def solve(
             solve_stage(chosen, part, sizes, stage, threads)
             for whole, piece in zip(result, part, strict=True):
                 whole[pending] = piece
+    result.status[result.status < 0] = NUMERICAL_ERROR
     return result
 
 

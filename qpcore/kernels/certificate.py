@@ -89,7 +89,7 @@ def stiffen(work, above, sizes, team):
     The pressure, which ends where Qx = 0, becomes part of q; q as it was stands in `best.x`.
     """
     qp, scale, at, best, residual, step, fix, system, products, outcome = work
-    close = above.contract < like(CLOSE, above.contract)
+    close = above.good < like(CLOSE, above.good)
     for j in range(team.lane, sizes.n, team.width):
         felt = residual.Qx[j] - at.x[j]
         qp.q[j] = where(close, qp.q[j] + felt, qp.q[j])

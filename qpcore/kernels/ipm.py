@@ -47,7 +47,6 @@ SOLVED = int(Status.SOLVED)
 MAX_ITERATIONS = int(Status.MAX_ITERATIONS)
 PRIMAL_INFEASIBLE = int(Status.PRIMAL_INFEASIBLE)
 NOT_CONVEX = int(Status.NOT_CONVEX)
-NUMERICAL_ERROR = int(Status.NUMERICAL_ERROR)
 NONFINITE_INPUT = int(Status.NONFINITE_INPUT)
 
 # Where mu fell by less than a fifth, the corrector stays near the central path: without this the
@@ -61,13 +60,13 @@ FIRMER, FIRMEST = 100.0, 1e7
 
 # One stage of a solve. sought: MINIMUM or a ray. max_iterations: of all stages; steps: of this one.
 # patience, leave: iterations without progress after which an acceptable iterate is taken, and a
-# problem left to the next stage. tol: SOLVED (5). reach: residuals aimed at, as multiples of tol.
+# problem left to the next stage. keep: the iteration from which on the best iterate is kept. tol: SOLVED (5). reach: residuals aimed at, as multiples of tol.
 # ray: certificates (6). rho, delta, floor: regularisation (7). convexity: what rounding may take
 # from Q's eigenvalues. shorten: share of the step to the boundary that is taken (11). stiff: weight of
 # x'Qx where a direction is sought that Q does not feel (6).
 Parameters = namedtuple(
     "Parameters",
-    "sought final max_iterations steps patience leave tol reach ray rho delta floor convexity shorten "
+    "sought max_iterations steps patience leave keep tol reach ray rho delta floor convexity shorten "
     "careful stiff",
 )
 
@@ -89,17 +88,18 @@ def solve_problem(work, parameters, sizes, team):
     zero, one = like(0, status), like(1, status)
     least, waited, firm = mu, zero, one
     acceptable = zero > one
-    last = Excess(mu, mu, mu, mu, mu)
+    kept = acceptable
+    last = Excess(mu, mu, mu, mu)
     for iteration in range(parameters.steps + 1):
         residuals(qp, at, residual, system.soft[0], sizes, team)
         note_iterate(work, iteration, status == RUNNING, sizes, team)
         above = excess(work, parameters.tol, parameters.reach, sizes, team)
         better = (status == RUNNING) & (above.aim < least)
         waited = where(above.aim + above.aim < least, zero, waited + one)
-        if sought == MINIMUM:
+        acceptable = where(better, above.good <= 1, acceptable)
+        if sought == MINIMUM and (iteration >= parameters.keep or any_lane(acceptable & better)):
             keep_best(best, at, better, sizes, team)
-        fair = above.contract if parameters.final else above.good
-        acceptable = where(better, fair <= 1, acceptable)
+            kept = kept | better
         least = where(better, above.aim, least)
         enough = acceptable & ((least <= 1) | (waited >= like(parameters.patience, one)))
         over = enough | (waited >= like(parameters.leave, one))
@@ -134,21 +134,21 @@ def solve_problem(work, parameters, sizes, team):
         broken = running & negate(is_finite(step, sizes, team))
         firm = where(broken, firm * like(FIRMER, one), one)
         lost = broken & (firm > like(FIRMEST, one))
-        status = where(lost, like(NUMERICAL_ERROR, status), status)
+        status = where(lost, like(UNDECIDED, status), status)
         running = running & negate(broken)
         note_step(outcome, iteration, sigma, alpha, running, team)
         move(qp, at, step, alpha, running, sizes, team)
-    decide(work, status, acceptable, iterations, sought, sizes, team)
+    decide(work, status, acceptable, kept, iterations, sought, sizes, team)
 
 
 @kernel
-def decide(work, status, acceptable, iterations, sought, sizes, team):
+def decide(work, status, acceptable, kept, iterations, sought, sizes, team):
     """Best iterate or certificate as the answer, in the units of the data, and the outcome."""
     qp, scale, at, best, residual, step, fix, system, products, outcome = work
     if sought == MINIMUM:
-        gave_up = (status == MAX_ITERATIONS) | (status == NUMERICAL_ERROR) | (status < 0)
+        gave_up = (status == MAX_ITERATIONS) | (status < 0)
         status = where(gave_up & acceptable, like(SOLVED, status), status)
-        restore_best(best, at, gave_up | (status == SOLVED), sizes, team)
+        restore_best(best, at, kept & (gave_up | (status == SOLVED)), sizes, team)
     to_original(at, scale, sizes, team)
     certify_crossed(qp, at, sizes, team)
     normalise_certificate(at, status, sizes, team)

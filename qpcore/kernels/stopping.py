@@ -12,9 +12,9 @@ Measure = namedtuple("Measure", "residual size")
 # objective: magnitude of the primal one.
 Gap = namedtuple("Gap", "residual size objective")
 
-# Residuals over what is allowed: primal and dual; the largest of the three by the contract (5), if
-# the gap is small beside the objective too, and as it is aimed at.
-Excess = namedtuple("Excess", "dual primal contract good aim")
+# Residuals over what is allowed: primal and dual; the largest of the three, with the gap measured
+# by the objective too (5); the same as it is aimed at.
+Excess = namedtuple("Excess", "dual primal good aim")
 
 
 @kernel
@@ -34,8 +34,8 @@ def excess(work, tol, reach, sizes, team):
     contract = larger(larger(d, p), g)
     worst = larger(larger(dual.residual, primal.residual), gap.residual)
     aim = where(sane, larger(contract, worst / (tol * reach)), most)
-    good = larger(contract, gap.residual / (tol * reach * (like(1, worst) + gap.objective)))
-    return Excess(d, p, contract, good, aim)
+    good = where(sane, larger(contract, gap.residual / (tol * reach * (like(1, worst) + gap.objective))), most)
+    return Excess(d, p, good, aim)
 
 
 @kernel
