@@ -33,12 +33,13 @@ PRECISION = {
 }
 
 # The stages of a solve, each for what those before left undecided.
+FARKAS = {"sought": FARKAS_RAY, "tol": 1e-20, "rho": 1e-10, "floor": 1e-15}
 STAGES = (
     {"sought": MINIMUM, "leave": 5},
-    {"sought": FARKAS_RAY, "steps": 80, "leave": 30, "tol": 1e-20, "rho": 1e-10, "floor": 1e-15},
-    {"sought": DESCENT_RAY, "steps": 80, "leave": 12, "tol": 1e-16},
-    {"sought": DESCENT_RAY, "steps": 80, "leave": 12, "tol": 1e-16, "stiff": 1e7},
-    {"sought": FARKAS_RAY, "steps": 80, "leave": 30, "tol": 1e-20, "rho": 1e-10, "floor": 1e-15},
+    FARKAS | {"steps": 40, "leave": 12},
+    {"sought": DESCENT_RAY, "steps": 60, "leave": 12, "tol": 1e-16},
+    FARKAS | {"steps": 120, "leave": 60},
+    {"sought": DESCENT_RAY, "steps": 60, "leave": 12, "tol": 1e-16, "stiff": 1e7},
     {"sought": MINIMUM, "leave": 15},
     {"sought": MINIMUM, "rho": 1e-9, "delta": 1e-9, "floor": 1e-11, "leave": 25},
     {"sought": MINIMUM, "rho": 1e-11, "delta": 1e-11, "floor": 1e-13, "leave": 60},

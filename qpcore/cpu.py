@@ -19,7 +19,7 @@ import numpy as np
 
 from qpcore.compilation import announced, compiled
 from qpcore.kernels.adjoint import add_outer_products, differentiate
-from qpcore.kernels.certificate import FARKAS_RAY, FEASIBLE, MINIMUM, RUNNING
+from qpcore.kernels.certificate import FARKAS_RAY, MINIMUM, RUNNING, UNDECIDED
 from qpcore.kernels.ipm import Parameters, solve_problem
 from qpcore.kernels.machine import team_of_one
 from qpcore.kernels.pack import PACK_BYTES, as_elements, lanes_of, slots_in
@@ -113,8 +113,7 @@ def solve(
 
 def is_left_to(stage: Parameters, status: np.ndarray) -> np.ndarray:
     """Which problems this stage is to look at."""
-    undecided = status < 0
-    return undecided & (status != FEASIBLE) if stage.sought == FARKAS_RAY else undecided
+    return status == UNDECIDED if stage.sought == FARKAS_RAY else status < 0
 
 
 def solve_stage(data: Data, result: Result, sizes: Sizes, stage: Parameters, threads: int) -> None:

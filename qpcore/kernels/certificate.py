@@ -12,9 +12,10 @@ from qpcore.status import Status
 PRIMAL_INFEASIBLE = int(Status.PRIMAL_INFEASIBLE)
 DUAL_INFEASIBLE = int(Status.DUAL_INFEASIBLE)
 
-# Negative statuses are for problems that no stage has decided yet: at work, given up by this one,
-# given up though the rows hold, so that there is no Farkas ray to find.
-RUNNING, UNDECIDED, FEASIBLE = -1, -2, -3
+# Negative statuses are for problems that no stage has decided yet: at work; given up; given up at a
+# point where the rows hold, up to the tolerance, which lies far out if there is no end; with rows
+# that were shown to hold somewhere.
+RUNNING, UNDECIDED, PLAUSIBLE, FEASIBLE = -1, -2, -3, -4
 
 # What is sought: the minimum, or a ray that shows that there is none.
 MINIMUM, FARKAS_RAY, DESCENT_RAY = 0, 1, 2

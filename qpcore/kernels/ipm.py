@@ -14,6 +14,7 @@ from qpcore.kernels.certificate import (
     FARKAS_RAY,
     FEASIBLE,
     MINIMUM,
+    PLAUSIBLE,
     RUNNING,
     UNDECIDED,
     is_satisfied,
@@ -84,7 +85,7 @@ def solve_problem(work, parameters, sizes, team):
     pose(qp, best, system, sought, parameters.stiff, sizes, team)
     start(work, status, parameters, sizes, team)
     careful = like(parameters.careful, status) > 0
-    iterations, mu = outcome.iterations[0], like(OVERFLOW, status)
+    came, iterations, mu = outcome.status[0], outcome.iterations[0], like(OVERFLOW, status)
     zero, one = like(0, status), like(1, status)
     least, waited, firm = mu, zero, one
     acceptable = zero > one
@@ -103,15 +104,17 @@ def solve_problem(work, parameters, sizes, team):
         least = where(better, above.aim, least)
         enough = acceptable & ((least <= 1) | (waited >= like(parameters.patience, one)))
         over = enough | (waited >= like(parameters.leave, one))
+        left = like(UNDECIDED, status)
         if sought == MINIMUM:
             status = where((status == RUNNING) & enough, like(SOLVED, status), status)
+            left = where(above.primal <= one, like(PLAUSIBLE, status), left)
         else:
+            left = where(came == like(FEASIBLE, status), came, left)
             if sought == FARKAS_RAY:
-                over = over | is_satisfied(qp, at, sizes, team)
+                satisfied = is_satisfied(qp, at, sizes, team)
+                left = where(satisfied, like(FEASIBLE, status), left)
+                over = over | satisfied
             status = prove(work, status, over, above, parameters, sizes, team)
-        left = like(UNDECIDED, status)
-        if sought != DESCENT_RAY:
-            left = where(above.primal <= one, like(FEASIBLE, status), left)
         status = where((status == RUNNING) & over, left, status)
         last_one = iterations >= like(parameters.max_iterations, one)
         status = where((status == RUNNING) & last_one, like(MAX_ITERATIONS, status), status)
@@ -138,6 +141,7 @@ def solve_problem(work, parameters, sizes, team):
         running = running & negate(broken)
         note_step(outcome, iteration, sigma, alpha, running, team)
         move(qp, at, step, alpha, running, sizes, team)
+    status = where(status == RUNNING, like(UNDECIDED, status), status)
     decide(work, status, acceptable, kept, iterations, sought, sizes, team)
 
 

@@ -123,12 +123,13 @@ def load_limits(qp, side, start, stop, values, k, slot, team):
 
 @kernel
 def load_progress(work, result, first, slots, team):
-    """Iterations that earlier stages took."""
-    count = as_floats(work.outcome.iterations)
+    """What earlier stages found, and the iterations that they took."""
+    count, statuses = as_floats(work.outcome.iterations), as_floats(work.outcome.status)
     if team.lane == 0:
         for slot in range(slots):
             problem = min(first + slot, result.status.shape[0] - 1)
             count[0, slot] = result.iterations[problem]
+            statuses[0, slot] = result.status[problem]
     barrier(team)
 
 
