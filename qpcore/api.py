@@ -40,8 +40,8 @@ STAGES = (
     {"sought": DESCENT_RAY, "steps": 60, "leave": 12, "tol": 1e-16},
     FARKAS | {"steps": 120, "leave": 60},
     {"sought": DESCENT_RAY, "steps": 60, "leave": 12, "tol": 1e-16, "stiff": 1e7},
+    {"sought": MINIMUM, "rho": 1e-9, "delta": 1e-9, "floor": 1e-11, "leave": 15},
     {"sought": MINIMUM, "leave": 15},
-    {"sought": MINIMUM, "rho": 1e-9, "delta": 1e-9, "floor": 1e-11, "leave": 25},
     {"sought": MINIMUM, "rho": 1e-11, "delta": 1e-11, "floor": 1e-13, "leave": 60},
 )
 

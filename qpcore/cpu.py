@@ -19,7 +19,14 @@ import numpy as np
 
 from qpcore.compilation import announced, compiled
 from qpcore.kernels.adjoint import add_outer_products, differentiate
-from qpcore.kernels.certificate import FARKAS_RAY, MINIMUM, RUNNING, UNDECIDED
+from qpcore.kernels.certificate import (
+    BOUNDED,
+    DESCENT_RAY,
+    FARKAS_RAY,
+    MINIMUM,
+    RUNNING,
+    UNDECIDED,
+)
 from qpcore.kernels.ipm import Parameters, solve_problem
 from qpcore.kernels.machine import team_of_one
 from qpcore.kernels.pack import PACK_BYTES, as_elements, lanes_of, slots_in
@@ -112,8 +119,11 @@ def solve(
 
 
 def is_left_to(stage: Parameters, status: np.ndarray) -> np.ndarray:
-    """Which problems this stage is to look at."""
-    return status == UNDECIDED if stage.sought == FARKAS_RAY else status < 0
+    """Which problems this stage is to look at: a ray is not sought where it is known not to be."""
+    if stage.sought == FARKAS_RAY:
+        return (status == UNDECIDED) | (status == UNDECIDED + BOUNDED)
+    bounded = status <= UNDECIDED + BOUNDED
+    return (status < 0) & ~bounded if stage.sought == DESCENT_RAY else status < 0
 
 
 def solve_stage(data: Data, result: Result, sizes: Sizes, stage: Parameters, threads: int) -> None:

@@ -12,10 +12,11 @@ from qpcore.status import Status
 PRIMAL_INFEASIBLE = int(Status.PRIMAL_INFEASIBLE)
 DUAL_INFEASIBLE = int(Status.DUAL_INFEASIBLE)
 
-# Negative statuses are for problems that no stage has decided yet: at work; given up; given up at a
-# point where the rows hold, up to the tolerance, which lies far out if there is no end; with rows
-# that were shown to hold somewhere.
+# Negative statuses are for problems that no stage has decided yet: at work; or given up, with what
+# is known: that the rows held at the last iterate up to the tolerance, which lies far out if there is
+# no end; that they hold somewhere; that nothing falls without end (to be added to the others).
 RUNNING, UNDECIDED, PLAUSIBLE, FEASIBLE = -1, -2, -3, -4
+BOUNDED = -4
 
 # What is sought: the minimum, or a ray that shows that there is none.
 MINIMUM, FARKAS_RAY, DESCENT_RAY = 0, 1, 2
@@ -27,8 +28,9 @@ CLOSE = 1e12
 # How much less is asked of a ray in the units of the data than in relation to its terms.
 SLACK = 10.0
 
-# Rows that give way by less than this, relative to the limits, are satisfied up to rounding.
-NOTHING = 1e-14
+# Rays smaller than this, relative to the limits or to the slope, are none: a proof would need residuals
+# below rounding.
+NOTHING = 1e-11
 
 
 # ---- the QPs whose answers are rays --------------------------------------------------------------
@@ -99,17 +101,30 @@ def stiffen(work, above, sizes, team):
 
 
 @kernel
-def is_satisfied(qp, at, sizes, team):
-    """Whether all rows hold up to rounding, so that there is no Farkas ray to find."""
-    zero = like(0, qp.q[0])
-    given, most = zero, zero
-    for i in range(team.lane, sizes.rows, team.width):
-        given = larger(given, abs(at.v[i]))
-        most = larger(most, larger(abs(qp.limit[0, i]), abs(qp.limit[1, i])))
-    for i in range(team.lane, sizes.p, team.width):
-        given = larger(given, abs(at.y[i]))
-        most = larger(most, abs(qp.b[i]))
-    return team_max(given, team) < like(NOTHING, zero) * team_max(most, team)
+def vanishes(work, sought, sizes, team):
+    """Whether the ray shrinks to nothing, so that there is none to find."""
+    qp, scale, at, best, residual, step, fix, system, products, outcome = work
+    ray, most = like(0, qp.q[0]), like(0, qp.q[0])
+    if sought == FARKAS_RAY:
+        for i in range(team.lane, sizes.rows, team.width):
+            ray = larger(ray, abs(at.v[i]))
+            most = larger(most, larger(abs(qp.limit[0, i]), abs(qp.limit[1, i])))
+        for i in range(team.lane, sizes.p, team.width):
+            ray, most = larger(ray, abs(at.y[i])), larger(most, abs(qp.b[i]))
+    else:
+        for j in range(team.lane, sizes.n, team.width):
+            ray, most = larger(ray, abs(at.x[j])), larger(most, abs(best.x[j]))
+    return team_max(ray, team) <= like(NOTHING, ray) * team_max(most, team)
+
+
+@kernel(inline=True)
+def learned(came, vanished, sought):
+    """The negative status of a problem in which no ray was found."""
+    undecided, feasible = like(UNDECIDED, came), like(FEASIBLE, came)
+    if sought == FARKAS_RAY:
+        return where(vanished, came + (feasible - undecided), came)
+    known = where(came == like(PLAUSIBLE, came), undecided, came)
+    return where(vanished, known + like(BOUNDED, came), known)
 
 
 @kernel

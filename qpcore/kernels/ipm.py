@@ -11,17 +11,16 @@ from collections import namedtuple
 
 from qpcore.kernels.certificate import (
     DESCENT_RAY,
-    FARKAS_RAY,
-    FEASIBLE,
     MINIMUM,
     PLAUSIBLE,
     RUNNING,
     UNDECIDED,
-    is_satisfied,
+    learned,
     normalise_certificate,
     pose,
     prove,
     stiffen,
+    vanishes,
 )
 from qpcore.kernels.kkt import factor_kkt, multiply_C, multiply_C_transposed, regularise, weigh
 from qpcore.kernels.linalg import multiply, multiply_symmetric, multiply_transposed
@@ -104,16 +103,14 @@ def solve_problem(work, parameters, sizes, team):
         least = where(better, above.aim, least)
         enough = acceptable & ((least <= 1) | (waited >= like(parameters.patience, one)))
         over = enough | (waited >= like(parameters.leave, one))
-        left = like(UNDECIDED, status)
+        if iteration == parameters.steps:
+            over = over | (status == RUNNING)
         if sought == MINIMUM:
             status = where((status == RUNNING) & enough, like(SOLVED, status), status)
-            left = where(above.primal <= one, like(PLAUSIBLE, status), left)
+            left = where(above.primal <= one, like(PLAUSIBLE, status), like(UNDECIDED, status))
         else:
-            left = where(came == like(FEASIBLE, status), came, left)
-            if sought == FARKAS_RAY:
-                satisfied = is_satisfied(qp, at, sizes, team)
-                left = where(satisfied, like(FEASIBLE, status), left)
-                over = over | satisfied
+            vanished = vanishes(work, sought, sizes, team)
+            over, left = over | vanished, learned(came, vanished, sought)
             status = prove(work, status, over, above, parameters, sizes, team)
         status = where((status == RUNNING) & over, left, status)
         last_one = iterations >= like(parameters.max_iterations, one)
@@ -121,7 +118,7 @@ def solve_problem(work, parameters, sizes, team):
         running = status == RUNNING
         careful = running & (careful | grew(above, last))
         last = above
-        if iteration == parameters.steps or not any_lane(running):
+        if not any_lane(running):
             break
         iterations = where(running, iterations + one, iterations)
         if sought == DESCENT_RAY:
@@ -141,7 +138,6 @@ def solve_problem(work, parameters, sizes, team):
         running = running & negate(broken)
         note_step(outcome, iteration, sigma, alpha, running, team)
         move(qp, at, step, alpha, running, sizes, team)
-    status = where(status == RUNNING, like(UNDECIDED, status), status)
     decide(work, status, acceptable, kept, iterations, sought, sizes, team)
 
 
