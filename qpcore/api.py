@@ -34,16 +34,25 @@ PRECISION = {
 
 # The stages of a solve, each for what those before left undecided.
 FARKAS = {"sought": FARKAS_RAY, "tol": 1e-20, "rho": 1e-10, "floor": 1e-15}
-STAGES = (
-    {"sought": MINIMUM, "leave": 5},
-    FARKAS | {"steps": 40, "leave": 12},
-    {"sought": DESCENT_RAY, "steps": 60, "leave": 12, "tol": 1e-16},
-    FARKAS | {"steps": 120, "leave": 60},
-    {"sought": DESCENT_RAY, "steps": 60, "leave": 12, "tol": 1e-16, "stiff": 1e7},
-    {"sought": MINIMUM, "rho": 1e-9, "delta": 1e-9, "floor": 1e-11, "leave": 15},
-    {"sought": MINIMUM, "leave": 15},
-    {"sought": MINIMUM, "rho": 1e-11, "delta": 1e-11, "floor": 1e-13, "leave": 60},
-)
+DESCENT = {"sought": DESCENT_RAY, "tol": 1e-16, "steps": 60, "leave": 12}
+STAGES = {
+    F64: (
+        {"sought": MINIMUM, "leave": 5},
+        FARKAS | {"steps": 40, "leave": 12},
+        DESCENT,
+        FARKAS | {"steps": 120, "leave": 60},
+        DESCENT | {"stiff": 1e7},
+        {"sought": MINIMUM, "rho": 1e-9, "delta": 1e-9, "floor": 1e-11, "leave": 15},
+        {"sought": MINIMUM, "leave": 15},
+        {"sought": MINIMUM, "rho": 1e-11, "delta": 1e-11, "floor": 1e-13, "leave": 60},
+    ),
+    F32: (
+        {"sought": MINIMUM, "leave": 5},
+        FARKAS | {"rho": 1e-6, "floor": 1e-7, "steps": 40, "leave": 12},
+        DESCENT | {"tol": 1e-12, "stiff": 1e3},
+        {"sought": MINIMUM, "leave": 30},
+    ),
+}
 
 # Share of the tolerance that the kernels aim at: float32 rounds the residuals that it compares, and
 # SOLVED is a promise about the residuals in float64.
@@ -252,7 +261,7 @@ def stages_of(dtype: np.dtype, tol: float, most: int) -> tuple[Parameters, ...]:
     common |= {"max_iterations": most, "steps": most, "leave": most, "stiff": 1e5}
     common |= {"tol": MARGIN[dtype] * tol, "keep": KEEP if most > 3 * KEEP else 0}
     stages = []
-    for stage in STAGES:
+    for stage in STAGES[dtype]:
         numbers = common | stage
         typed = {name: dtype.type(numbers[name]) for name in Parameters._fields if name not in WHOLE}
         stages.append(Parameters(**typed, **{name: int(numbers[name]) for name in WHOLE}))

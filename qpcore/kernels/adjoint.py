@@ -55,7 +55,7 @@ def differentiate(work, parameters, sizes, team):
         error = news
         solve_kkt(qp, system, fix, sizes, team)
         add_where(improving, at, fix, sizes, team)
-    to_original(at, scale, sizes, team)
+    to_original(at, scale, one / scale.cost[0], sizes, team)
 
 
 @kernel

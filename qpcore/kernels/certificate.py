@@ -23,7 +23,7 @@ MINIMUM, FARKAS_RAY, DESCENT_RAY = 0, 1, 2
 
 
 # Q is made stiffer from this accuracy on, relative to that which is sought.
-CLOSE = 1e12
+CLOSE = 1e14
 
 # How much less is asked of a ray in the units of the data than in relation to its terms.
 SLACK = 10.0
@@ -127,6 +127,13 @@ def learned(came, vanished, sought):
     return where(vanished, known + like(BOUNDED, came), known)
 
 
+@kernel(inline=True)
+def is_ordinary(sizes, ray_given):
+    """Whether nothing has overflowed, and the ray is neither too large nor too small to be scaled."""
+    most = like(OVERFLOW, sizes)
+    return (sizes < most) & (ray_given < most) & (like(1, most) < ray_given * most)
+
+
 @kernel
 def proves_infeasible(work, over, threshold, sizes, team):
     """Whether Cᵀv + Aᵀy = 0 while vᵀCx + yᵀAx < 0 at every feasible x (6)."""
@@ -150,7 +157,7 @@ def proves_infeasible(work, over, threshold, sizes, team):
     depth, most = -team_sum(total, team), team_max(most, team)
     ray, ray_given = team_max(ray, team), team_max(ray_given, team)
     stray, stray_given = team_max(stray, team), team_max(stray_given, team)
-    ordinary = most + ray + ray_given + stray + stray_given < like(OVERFLOW, zero)
+    ordinary = is_ordinary(most + ray + stray + stray_given, ray_given)
     clear = depth > like(threshold, zero) * most
     share = like(threshold, zero) * depth
     small = stray * larger(most, ray) <= share * ray
@@ -166,7 +173,8 @@ def proves_unbounded(work, over, stiff, threshold, sizes, team):
     """
     qp, scale, at, best, residual, step, fix, system, products, outcome = work
     zero = like(0, qp.q[0])
-    slope, most, steep, steep_given, ray = zero, zero, zero, zero, zero
+    slope, most, steep, steep_given = zero, zero, zero, zero
+    ray, ray_given = zero, zero
     bend, bend_given, rise, rise_given = zero, zero, zero, zero
     for j in range(team.lane, sizes.n, team.width):
         x, term = at.x[j], best.x[j] * at.x[j]
@@ -174,7 +182,7 @@ def proves_unbounded(work, over, stiff, threshold, sizes, team):
         most = larger(most, abs(term))
         size = abs(best.x[j])
         steep, steep_given = larger(steep, size), larger(steep_given, size * scale.per_x[j])
-        ray = larger(ray, abs(x))
+        ray, ray_given = larger(ray, abs(x)), larger(ray_given, abs(x) * scale.x[j])
         left = abs(residual.Qx[j] - x) / stiff
         bend, bend_given = larger(bend, left), larger(bend_given, left * scale.per_x[j])
     for i in range(team.lane, sizes.p, team.width):
@@ -185,11 +193,12 @@ def proves_unbounded(work, over, stiff, threshold, sizes, team):
         left = larger(qp.present[0, i] * Cx, -qp.present[1, i] * Cx)
         left = larger(larger(left, qp.fixed[i] * abs(Cx)), zero)
         rise, rise_given = larger(rise, left), larger(rise_given, left * scale.per_rows[i])
-    fall, most, ray = -team_sum(slope, team), team_max(most, team), team_max(ray, team)
+    fall, most = -team_sum(slope, team), team_max(most, team)
+    ray, ray_given = team_max(ray, team), team_max(ray_given, team)
     steep, steep_given = team_max(steep, team), team_max(steep_given, team)
     bend, bend_given = team_max(bend, team), team_max(bend_given, team)
     rise, rise_given = team_max(rise, team), team_max(rise_given, team)
-    ordinary = most + ray + bend + bend_given + rise + rise_given < like(OVERFLOW, zero)
+    ordinary = is_ordinary(most + ray + bend + bend_given + rise + rise_given, ray_given)
     clear = fall > like(threshold, zero) * most
     share = like(threshold, zero) * fall
     small = larger(bend, rise * steep) <= share

@@ -149,7 +149,9 @@ def decide(work, status, acceptable, kept, iterations, sought, sizes, team):
         gave_up = (status == MAX_ITERATIONS) | (status < 0)
         status = where(gave_up & acceptable, like(SOLVED, status), status)
         restore_best(best, at, kept & (gave_up | (status == SOLVED)), sizes, team)
-    to_original(at, scale, sizes, team)
+    one = like(1, status)
+    per_cost = where(status == like(PRIMAL_INFEASIBLE, one), one, one / scale.cost[0])
+    to_original(at, scale, per_cost, sizes, team)
     certify_crossed(qp, at, sizes, team)
     normalise_certificate(at, status, sizes, team)
     outcome.status[0], outcome.iterations[0] = status, iterations

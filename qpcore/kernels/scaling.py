@@ -156,9 +156,8 @@ def scale_vectors(qp, scale, sizes, team):
 
 
 @kernel
-def to_original(at, scale, sizes, team):
-    """The iterate in the scale of the data."""
-    per_cost = like(1, scale.cost[0]) / scale.cost[0]
+def to_original(at, scale, per_cost, sizes, team):
+    """The iterate in the scale of the data; per_cost: 1 / c, or 1 for a ray, whose size is free."""
     for j in range(team.lane, sizes.n, team.width):
         at.x[j] *= scale.x[j]
     for i in range(team.lane, sizes.rows, team.width):

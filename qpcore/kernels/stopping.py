@@ -12,8 +12,11 @@ Measure = namedtuple("Measure", "residual size")
 # objective: magnitude of the primal one.
 Gap = namedtuple("Gap", "residual size objective")
 
-# Residuals over what is allowed: primal and dual; the largest of the three, with the gap measured
-# by the objective too (5); the same as it is aimed at.
+# given: the largest magnitude among the limits and b.
+Primal = namedtuple("Primal", "residual size given")
+
+# Residuals over what is allowed: primal and dual; the largest of the three, with the primal one and
+# the gap also measured by limits and objective (5); the largest of the three as it is aimed at.
 Excess = namedtuple("Excess", "dual primal good aim")
 
 
@@ -27,14 +30,16 @@ def excess(work, tol, reach, sizes, team):
     gap = measure_gap(qp, scale, at, residual, soft, sizes, team)
     largest = larger(larger(dual.size, primal.size), gap.size)
     most = like(OVERFLOW, largest)
-    sane = largest < most
+    sane = (largest < most) & (gap.residual < most)  # NaN, which `larger` passes over, is in the sum
     d = where(sane, dual.residual / (tol + tol * dual.size), most)
     p = where(sane, primal.residual / (tol + tol * primal.size), most)
     g = where(sane, gap.residual / (tol + tol * gap.size), most)
     contract = larger(larger(d, p), g)
     worst = larger(larger(dual.residual, primal.residual), gap.residual)
     aim = where(sane, larger(contract, worst / (tol * reach)), most)
-    good = where(sane, larger(contract, gap.residual / (tol * reach * (like(1, worst) + gap.objective))), most)
+    one = like(1, worst)
+    fair = larger(gap.residual / (one + gap.objective), primal.residual / (one + primal.given))
+    good = where(sane, larger(contract, fair / (tol * reach)), most)
     return Excess(d, p, good, aim)
 
 
@@ -58,20 +63,23 @@ def measure_dual(qp, scale, at, residual, sizes, team):
 def measure_primal(qp, scale, at, residual, soft, sizes, team):
     """The worst violation of rows and equalities, and the terms."""
     worst = like(0, qp.q[0])
-    size = worst
+    size, given = worst, worst
     for i in range(team.lane, sizes.rows, team.width):
         Cx, upper, lower = at.Cx[i] - soft * at.v[i], qp.limit[0, i], qp.limit[1, i]
         above = (qp.present[0, i] + qp.fixed[i]) * (Cx - upper)
         below = (qp.present[1, i] + qp.fixed[i]) * (lower - Cx)
         worst = larger(worst, larger(above, below) * scale.per_rows[i])
         most = larger(abs(upper), abs(lower))
+        given = larger(given, most * scale.per_rows[i])
         bounded = qp.fixed[i] + qp.present[0, i] + qp.present[1, i] > 0
         most = larger(most, where(bounded, abs(Cx), most) if i >= sizes.m else abs(Cx))
         size = larger(size, most * scale.per_rows[i])
     for i in range(team.lane, sizes.p, team.width):
         worst = larger(worst, abs(residual.equality[i]) * scale.per_y[i])
-        size = larger(size, larger(abs(residual.Ax[i]), abs(qp.b[i])) * scale.per_y[i])
-    return Measure(team_max(worst, team), team_max(size, team))
+        size = larger(size, abs(residual.Ax[i]) * scale.per_y[i])
+        given = larger(given, abs(qp.b[i]) * scale.per_y[i])
+    given = team_max(given, team)
+    return Primal(team_max(worst, team), larger(team_max(size, team), given), given)
 
 
 @kernel
