@@ -120,8 +120,8 @@ def solve(
     -----
     A primal-dual interior-point method (Mehrotra's predictor-corrector, as in OptNet, Amos & Kolter
     2017, arXiv 1703.00443) with a proximal regularisation (PIQP, Schwan et al. 2023, arXiv
-    2304.00290). Problems that a quick solve leaves undecided go through further stages: certificates
-    of infeasibility, each the answer of a QP of its own, then more patient solves.
+    2304.00290). What a quick solve leaves undecided goes through further stages: certificates of
+    infeasibility, each the answer of a QP of its own, then more patient solves.
     `qpcore/derivation.md` has the equations.
     """
     if device not in (None, "cpu"):
