@@ -114,8 +114,9 @@ def solve(
     -------
     Solution
         Minimisers x, multipliers z, y, z_box with Qx + q + G'z + A'y + z_box = 0, a status and the
-        number of iterations for each problem. One bad problem leaves the others as they are, bit
-        for bit.
+        number of iterations for each problem. A problem that is neither solved nor proved to have
+        no solution holds its best iterate. One bad problem leaves the others as they are, bit for
+        bit.
 
     Raises
     ------
@@ -128,7 +129,9 @@ def solve(
     -----
     A primal-dual interior-point method (Mehrotra's predictor-corrector, as in OptNet, Amos & Kolter
     2017, arXiv 1703.00443) with a proximal regularisation (PIQP, Schwan et al. 2023, arXiv
-    2304.00290); `qpcore/derivation.md` has the equations.
+    2304.00290). What a quick solve leaves undecided goes through further stages: certificates of
+    infeasibility, each the answer of a QP of its own, then more patient solves.
+    `qpcore/derivation.md` has the equations.
     """
     if device not in (None, "cpu"):
         raise ProblemError(
@@ -173,9 +176,10 @@ def vjp(
     -------
     Gradients
         Each in the shape of its argument as it was given. Arguments that the batch shares receive
-        the sum over the batch (qpth averages). A problem without a solution contributes exactly
-        zero if its cotangents are zero, else NaN. Where both limits of a row are equal, ub (or h)
-        receives the gradient if the multiplier is >= 0, and lb (or h_lower) if it is negative.
+        the sum over the batch (qpth averages). A problem that is neither SOLVED nor MAX_ITERATIONS,
+        whose best iterate is taken for the answer, contributes exactly zero if its cotangents are
+        zero, else NaN. Where both limits of a row are equal, ub (or h) receives the gradient if the
+        multiplier is >= 0, and lb (or h_lower) if it is negative.
 
     Raises
     ------

@@ -29,12 +29,15 @@ class Settings:
 
     tol: float | None = None
     """Relative tolerance: primal residual, dual residual and duality gap must each be at most
-    tol * (1 + the size of the terms in it). None means 1e-8 in float64 and 1e-5 in float32. Loosen
-    it where noisy gradients suffice."""
+    tol * (1 + the size of the terms in it), and the gap at most 100 * tol * (1 + |objective|) too.
+    Residuals are driven on below 100 * tol itself while that makes progress. None means 1e-8 in
+    float64 and 1e-5 in float32. Loosen it where noisy gradients suffice."""
 
     max_iterations: int = 500
-    """Iterations after which a problem is given up as MAX_ITERATIONS. Few problems need more than
-    30; raise it where the residuals at the limit were still falling."""
+    """Iterations after which a problem is given up as MAX_ITERATIONS, counted through all stages
+    of its solve: quick attempt, search for a certificate, patient attempts. Few problems need more
+    than 30. Lower it to bound the time of the hardest; raise it where the residuals at the limit
+    were still falling."""
 
     threads: int | None = None
     """CPU threads. None means the environment variable QPCORE_NUM_THREADS if it is set, else every

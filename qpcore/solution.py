@@ -45,8 +45,10 @@ class Solution:
 
     The measures are computed in float64 on the original data, with Q's symmetric part for Q, and
     are NaN where x or the multipliers hold a certificate. SOLVED means that ``primal_residual() <=
-    tol * (1 + primal_scale())``, and likewise for dual_residual and duality_gap. In the formulas
-    v+ is max(v, 0), and a limit of magnitude 1e20 or more, or an absent one, is left out.
+    tol * (1 + primal_scale())``, and likewise for dual_residual and duality_gap, and that
+    ``duality_gap() <= 100 * tol * (1 + abs(objective()))``. MAX_ITERATIONS and NUMERICAL_ERROR
+    leave the best iterate, whose measures say how far it came. In the formulas v+ is max(v, 0), and
+    a limit of magnitude 1e20 or more, or an absent one, is left out.
     """
 
     x: np.ndarray
@@ -60,7 +62,7 @@ class Solution:
     status: np.ndarray
     """(*) int8, values of `Status`."""
     iterations: np.ndarray
-    """(*) int32, interior-point iterations."""
+    """(*) int32, interior-point iterations of all stages of the solve."""
     problem: Problem
     """What was solved."""
     settings: Settings

@@ -11,7 +11,7 @@ class Status(IntEnum):
     SOLVED = 0
     """Primal residual, dual residual and duality gap are all within tolerance."""
     MAX_ITERATIONS = 1
-    """The iteration limit came first; x, z, y and z_box are the last iterate."""
+    """The limit of iterations came first; x, z, y and z_box are the best iterate."""
     PRIMAL_INFEASIBLE = 2
     """No x satisfies the constraints; z, y and z_box hold a Farkas ray of norm 1, x is NaN."""
     DUAL_INFEASIBLE = 3
@@ -19,7 +19,7 @@ class Status(IntEnum):
     NOT_CONVEX = 4
     """The symmetric part of Q has a negative eigenvalue."""
     NUMERICAL_ERROR = 5
-    """Rounding errors ended progress before the tolerance was met."""
+    """No attempt met the tolerance or found a proof; x, z, y and z_box are the best iterate."""
     NONFINITE_INPUT = 6
     """Q, q, G, A or b holds NaN or inf, or a limit is NaN."""
 
