@@ -39,8 +39,8 @@ from qpcore.kernels.transfer import (
     store,
     store_adjoint,
 )
-from qpcore.status import Status
 from qpcore.kernels.workspace import NOTES, Data, Sizes, carve, elements
+from qpcore.status import Status
 
 NUMERICAL_ERROR = int(Status.NUMERICAL_ERROR)
 

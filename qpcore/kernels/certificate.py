@@ -12,9 +12,9 @@ from qpcore.status import Status
 PRIMAL_INFEASIBLE = int(Status.PRIMAL_INFEASIBLE)
 DUAL_INFEASIBLE = int(Status.DUAL_INFEASIBLE)
 
-# Negative statuses are for problems that no stage has decided yet: at work; or given up, with what
-# is known: that the rows held at the last iterate up to the tolerance, which lies far out if there is
-# no end; that they hold somewhere; that nothing falls without end (to be added to the others).
+# Negative statuses are for problems that no stage has decided yet: at work; or given up, with what is
+# known: that the rows held at the last iterate up to the tolerance, which lies far out if there is no
+# end; that they hold somewhere; that nothing falls without end (to be added to the others).
 RUNNING, UNDECIDED, PLAUSIBLE, FEASIBLE = -1, -2, -3, -4
 BOUNDED = -4
 
@@ -25,11 +25,11 @@ MINIMUM, FARKAS_RAY, DESCENT_RAY = 0, 1, 2
 # Q is made stiffer from this accuracy on, relative to that which is sought.
 CLOSE = 1e14
 
-# How much less is asked of a ray in the units of the data than in relation to its terms.
+# How much larger residuals of a ray may be in the scale of the data than in that of the matrices.
 SLACK = 10.0
 
-# Rays smaller than this, relative to the limits or to the slope, are none: a proof would need residuals
-# below rounding.
+# Rays smaller than this, relative to the limits or to the slope, are none: a proof would need
+# residuals below rounding.
 NOTHING = 1e-11
 
 
@@ -37,9 +37,10 @@ NOTHING = 1e-11
 
 
 @kernel
-def pose(qp, best, system, sought, stiff, sizes, team):
+def pose(qp, best, system, parameters, sizes, team):
     """Turn an equilibrated problem into the QP whose answer is the ray that is sought."""
     zero, one = like(0, qp.q[0]), like(1, qp.q[0])
+    sought = parameters.sought
     if team.lane == 0:
         system.soft[0] = one if sought == FARKAS_RAY else zero
     if sought == FARKAS_RAY:
@@ -47,7 +48,7 @@ def pose(qp, best, system, sought, stiff, sizes, team):
         for j in range(team.lane, sizes.n, team.width):
             qp.q[j] = zero
     if sought == DESCENT_RAY:
-        weigh_objective(qp, like(stiff, zero), one, sizes, team)
+        weigh_objective(qp, like(parameters.stiff, zero), one, sizes, team)
         for j in range(team.lane, sizes.n, team.width):
             best.x[j] = qp.q[j]
         for i in range(team.lane, sizes.p, team.width):
@@ -129,7 +130,7 @@ def learned(came, vanished, sought):
 
 @kernel(inline=True)
 def is_ordinary(sizes, ray_given):
-    """Whether nothing has overflowed, and the ray is neither too large nor too small to be scaled."""
+    """Whether nothing has overflowed, and the ray is of a size that can be scaled."""
     most = like(OVERFLOW, sizes)
     return (sizes < most) & (ray_given < most) & (like(1, most) < ray_given * most)
 

@@ -12,15 +12,11 @@ from collections import namedtuple
 from qpcore.kernels.certificate import (
     DESCENT_RAY,
     MINIMUM,
-    PLAUSIBLE,
     RUNNING,
     UNDECIDED,
-    learned,
     normalise_certificate,
     pose,
-    prove,
     stiffen,
-    vanishes,
 )
 from qpcore.kernels.kkt import factor_kkt, multiply_C, multiply_C_transposed, regularise, weigh
 from qpcore.kernels.linalg import multiply, multiply_symmetric, multiply_transposed
@@ -37,9 +33,10 @@ from qpcore.kernels.machine import (
 )
 from qpcore.kernels.newton import move, newton, outward
 from qpcore.kernels.presolve import certify_crossed, crossed, fix_equal_limits, is_convex
+from qpcore.kernels.progress import Course, judge, restore_best, set_out
 from qpcore.kernels.scaling import to_original
 from qpcore.kernels.start import start
-from qpcore.kernels.stopping import OVERFLOW, Excess, excess
+from qpcore.kernels.stopping import OVERFLOW
 from qpcore.kernels.trace import note_iterate, note_step
 from qpcore.status import Status
 
@@ -60,152 +57,80 @@ FIRMER, FIRMEST = 100.0, 1e7
 
 # One stage of a solve. sought: MINIMUM or a ray. max_iterations: of all stages; steps: of this one.
 # patience, leave: iterations without progress after which an acceptable iterate is taken, and a
-# problem left to the next stage. keep: the iteration from which on the best iterate is kept. tol: SOLVED (5). reach: residuals aimed at, as multiples of tol.
-# ray: certificates (6). rho, delta, floor: regularisation (7). convexity: what rounding may take
-# from Q's eigenvalues. shorten: share of the step to the boundary that is taken (11). stiff: weight of
-# x'Qx where a direction is sought that Q does not feel (6).
-Parameters = namedtuple(
-    "Parameters",
-    "sought max_iterations steps patience leave keep tol reach ray rho delta floor convexity shorten "
-    "careful stiff",
-)
+# problem left to the next stage. keep: the iteration from which on the best iterate is kept. tol:
+# SOLVED (5). reach: residuals aimed at, as multiples of tol. ray: certificates (6). rho, delta,
+# floor: regularisation (7). convexity: what rounding may take from Q's eigenvalues. shorten: share
+# of the step to the boundary that is taken (11). careful: refine every step. stiff: weight of x'Qx
+# where a direction is sought that Q does not feel (6).
+WHOLE = ("sought", "max_iterations", "steps", "patience", "leave", "keep")
+REAL = ("tol", "reach", "ray", "rho", "delta", "floor", "convexity", "shorten", "careful", "stiff")
+Parameters = namedtuple("Parameters", WHOLE + REAL)
 
 
 @kernel
 def solve_problem(work, parameters, sizes, team):
-    """Solve the problem in `work.qp`; answer in `work.at`, status in `work.outcome`.
+    """Take the problem in `work.qp` through a stage; answer in `work.at`, status in `work.outcome`.
 
     On entry the outcome holds a negative status and the iterations of earlier stages. A problem
     that keeps a negative status is left to a later stage.
     """
     qp, scale, at, best, residual, step, fix, system, products, outcome = work
-    sought = parameters.sought
     status = examine(work, parameters, sizes, team)
-    pose(qp, best, system, sought, parameters.stiff, sizes, team)
+    pose(qp, best, system, parameters, sizes, team)
     start(work, status, parameters, sizes, team)
-    careful = like(parameters.careful, status) > 0
-    came, iterations, mu = outcome.status[0], outcome.iterations[0], like(OVERFLOW, status)
-    zero, one = like(0, status), like(1, status)
-    least, waited, firm = mu, zero, one
-    acceptable = zero > one
-    kept = acceptable
-    last = Excess(mu, mu, mu, mu)
+    course = set_out(status, like(parameters.careful, status) > 0)
+    iterations, mu, firm = outcome.iterations[0], like(OVERFLOW, status), like(1, status)
     for iteration in range(parameters.steps + 1):
         residuals(qp, at, residual, system.soft[0], sizes, team)
-        note_iterate(work, iteration, status == RUNNING, sizes, team)
-        above = excess(work, parameters.tol, parameters.reach, sizes, team)
-        better = (status == RUNNING) & (above.aim < least)
-        waited = where(above.aim + above.aim < least, zero, waited + one)
-        acceptable = where(better, above.good <= 1, acceptable)
-        if sought == MINIMUM and (iteration >= parameters.keep or any_lane(acceptable & better)):
-            keep_best(best, at, better, sizes, team)
-            kept = kept | better
-        least = where(better, above.aim, least)
-        enough = acceptable & ((least <= 1) | (waited >= like(parameters.patience, one)))
-        over = enough | (waited >= like(parameters.leave, one))
-        if iteration == parameters.steps:
-            over = over | (status == RUNNING)
-        if sought == MINIMUM:
-            status = where((status == RUNNING) & enough, like(SOLVED, status), status)
-            left = where(above.primal <= one, like(PLAUSIBLE, status), like(UNDECIDED, status))
-        else:
-            vanished = vanishes(work, sought, sizes, team)
-            over, left = over | vanished, learned(came, vanished, sought)
-            status = prove(work, status, over, above, parameters, sizes, team)
-        status = where((status == RUNNING) & over, left, status)
-        last_one = iterations >= like(parameters.max_iterations, one)
-        status = where((status == RUNNING) & last_one, like(MAX_ITERATIONS, status), status)
-        running = status == RUNNING
-        careful = running & (careful | grew(above, last))
-        last = above
+        note_iterate(work, iteration, course.status == RUNNING, sizes, team)
+        course = judge(work, course, iteration, iterations, parameters, sizes, team)
+        running = course.status == RUNNING
         if not any_lane(running):
             break
-        iterations = where(running, iterations + one, iterations)
-        if sought == DESCENT_RAY:
-            stiffen(work, above, sizes, team)
+        iterations = where(running, iterations + like(1, iterations), iterations)
+        if parameters.sought == DESCENT_RAY:
+            stiffen(work, course.last, sizes, team)
         adapt(at, system, parameters, firm, sizes, team)
         weigh(qp, at, system, sizes, team)
         factor_kkt(qp, system, sizes, team)
         aim_at_boundary(at, step, sizes, team)
-        newton(work, careful, sizes, team)
+        newton(work, course.careful, sizes, team)
         mu, sigma = aim_at_centre(qp, at, step, mu, sizes, team)
-        newton(work, careful, sizes, team)
+        newton(work, course.careful, sizes, team)
         alpha = step_length(at, step, like(parameters.shorten, mu), sizes, team)
         broken = running & negate(is_finite(step, sizes, team))
-        firm = where(broken, firm * like(FIRMER, one), one)
-        lost = broken & (firm > like(FIRMEST, one))
-        status = where(lost, like(UNDECIDED, status), status)
+        firm = where(broken, firm * like(FIRMER, firm), like(1, firm))
+        course = give_up(course, broken & (firm > like(FIRMEST, firm)))
         running = running & negate(broken)
         note_step(outcome, iteration, sigma, alpha, running, team)
         move(qp, at, step, alpha, running, sizes, team)
-    decide(work, status, acceptable, kept, iterations, sought, sizes, team)
+    decide(work, course, iterations, parameters.sought, sizes, team)
+
+
+@kernel(inline=True)
+def give_up(course, lost):
+    """Leave a problem without finite steps to the next stage."""
+    status, careful, acceptable, kept, least, waited, last = course
+    status = where(lost, like(UNDECIDED, status), status)
+    return Course(status, careful, acceptable, kept, least, waited, last)
 
 
 @kernel
-def decide(work, status, acceptable, kept, iterations, sought, sizes, team):
+def decide(work, course, iterations, sought, sizes, team):
     """Best iterate or certificate as the answer, in the units of the data, and the outcome."""
     qp, scale, at, best, residual, step, fix, system, products, outcome = work
+    status, one = course.status, like(1, course.status)
     if sought == MINIMUM:
         gave_up = (status == MAX_ITERATIONS) | (status < 0)
-        status = where(gave_up & acceptable, like(SOLVED, status), status)
-        restore_best(best, at, kept & (gave_up | (status == SOLVED)), sizes, team)
-    one = like(1, status)
+        status = where(gave_up & course.acceptable, like(SOLVED, status), status)
+        restore_best(best, at, course.kept & (gave_up | (status == SOLVED)), sizes, team)
     per_cost = where(status == like(PRIMAL_INFEASIBLE, one), one, one / scale.cost[0])
     to_original(at, scale, per_cost, sizes, team)
     certify_crossed(qp, at, sizes, team)
     normalise_certificate(at, status, sizes, team)
-    outcome.status[0], outcome.iterations[0] = status, iterations
+    if team.lane == 0:
+        outcome.status[0], outcome.iterations[0] = status, iterations
     barrier(team)
-
-
-@kernel
-def adapt(at, system, parameters, firm, sizes, team):
-    """Regularise in proportion: δ dy beside A dx, ρ dx beside Aᵀdy."""
-    one = like(1, at.x[0])
-    x, y = one, one
-    for j in range(team.lane, sizes.n, team.width):
-        x = larger(x, abs(at.x[j]))
-    for i in range(team.lane, sizes.p, team.width):
-        y = larger(y, abs(at.y[i]))
-    for i in range(team.lane, sizes.rows, team.width):
-        y = larger(y, abs(at.v[i]))
-    x, y = team_max(x, team), team_max(y, team)
-    floor = like(parameters.floor, one)
-    rho = larger(floor, parameters.rho * where(y < x, y / x, one))
-    delta = larger(floor, parameters.delta * where(x < y, x / y, one))
-    regularise(system, firm * rho, firm * delta, team)
-
-
-@kernel
-def keep_best(best, at, better, sizes, team):
-    """Note the iterate where it is better than those before."""
-    for j in range(team.lane, sizes.n, team.width):
-        best.x[j] = where(better, at.x[j], best.x[j])
-    for i in range(team.lane, sizes.p, team.width):
-        best.y[i] = where(better, at.y[i], best.y[i])
-    for i in range(team.lane, sizes.rows, team.width):
-        best.v[i] = where(better, at.v[i], best.v[i])
-    barrier(team)
-
-
-@kernel
-def restore_best(best, at, wanted, sizes, team):
-    """Return to the best iterate."""
-    for j in range(team.lane, sizes.n, team.width):
-        at.x[j] = where(wanted, best.x[j], at.x[j])
-    for i in range(team.lane, sizes.p, team.width):
-        at.y[i] = where(wanted, best.y[i], at.y[i])
-    for i in range(team.lane, sizes.rows, team.width):
-        at.v[i] = where(wanted, best.v[i], at.v[i])
-    barrier(team)
-
-
-@kernel(inline=True)
-def grew(now, before):
-    """Whether a linear residual above the tolerance has grown, which exact steps would shrink."""
-    return ((now.dual > 1) & (now.dual > before.dual)) | (
-        (now.primal > 1) & (now.primal > before.primal)
-    )
 
 
 @kernel
@@ -224,6 +149,24 @@ def examine(work, parameters, sizes, team):
 
 
 # ---- one iteration -------------------------------------------------------------------------------
+
+
+@kernel
+def adapt(at, system, parameters, firm, sizes, team):
+    """Regularise in proportion: δ dy beside A dx, ρ dx beside Aᵀdy."""
+    one = like(1, at.x[0])
+    x, y = one, one
+    for j in range(team.lane, sizes.n, team.width):
+        x = larger(x, abs(at.x[j]))
+    for i in range(team.lane, sizes.p, team.width):
+        y = larger(y, abs(at.y[i]))
+    for i in range(team.lane, sizes.rows, team.width):
+        y = larger(y, abs(at.v[i]))
+    x, y = team_max(x, team), team_max(y, team)
+    floor = like(parameters.floor, one)
+    rho = larger(floor, parameters.rho * where(y < x, y / x, one))
+    delta = larger(floor, parameters.delta * where(x < y, x / y, one))
+    regularise(system, firm * rho, firm * delta, team)
 
 
 @kernel

@@ -30,7 +30,7 @@ def excess(work, tol, reach, sizes, team):
     gap = measure_gap(qp, scale, at, residual, soft, sizes, team)
     largest = larger(larger(dual.size, primal.size), gap.size)
     most = like(OVERFLOW, largest)
-    sane = (largest < most) & (gap.residual < most)  # NaN, which `larger` passes over, is in the sum
+    sane = (largest < most) & (gap.residual < most)  # `larger` passes over NaN, a sum does not
     d = where(sane, dual.residual / (tol + tol * dual.size), most)
     p = where(sane, primal.residual / (tol + tol * primal.size), most)
     g = where(sane, gap.residual / (tol + tol * gap.size), most)

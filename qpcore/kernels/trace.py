@@ -56,8 +56,9 @@ def mean_product(qp, at, sizes, team):
 
 @kernel
 def store_trace(out, outcome, slot, team):
-    """One problem's rows (iterations + 1, ·); NaN beyond its end."""
-    trace, end = as_floats(outcome.trace), int(as_floats(outcome.iterations)[0, slot])
+    """One problem's rows (iterations of this stage + 1, ·); NaN beyond its end."""
+    trace, before = as_floats(outcome.trace), as_floats(outcome.before)
+    end = int(as_floats(outcome.iterations)[0, slot] - before[0, slot])
     for iteration in range(team.lane, out.shape[0], team.width):
         for column in range(NOTES):
             if iteration <= end:

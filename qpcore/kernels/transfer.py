@@ -124,12 +124,15 @@ def load_limits(qp, side, start, stop, values, k, slot, team):
 @kernel
 def load_progress(work, result, first, slots, team):
     """What earlier stages found, and the iterations that they took."""
-    count, statuses = as_floats(work.outcome.iterations), as_floats(work.outcome.status)
+    outcome = work.outcome
+    statuses, iterations = as_floats(outcome.status), as_floats(outcome.iterations)
+    before = as_floats(outcome.before)
     if team.lane == 0:
         for slot in range(slots):
             problem = min(first + slot, result.status.shape[0] - 1)
-            count[0, slot] = result.iterations[problem]
             statuses[0, slot] = result.status[problem]
+            iterations[0, slot] = result.iterations[problem]
+            before[0, slot] = result.iterations[problem]
     barrier(team)
 
 
@@ -141,6 +144,7 @@ def store(result, work, sought, sizes, first, slots, team):
     """
     barrier(team)
     statuses, iterations = as_floats(work.outcome.status), as_floats(work.outcome.iterations)
+    before = as_floats(work.outcome.before)
     for slot in range(slots):
         problem = first + slot
         if problem < result.status.shape[0]:
@@ -148,14 +152,16 @@ def store(result, work, sought, sizes, first, slots, team):
             iterate = status == SOLVED or status == MAX_ITERATIONS or status < 0
             primal = iterate or status == DUAL_INFEASIBLE
             dual = iterate or status == PRIMAL_INFEASIBLE
-            # A search for a ray that finds none leaves the iterate of the stage before.
-            if sought == MINIMUM or not iterate:
+            # What an earlier stage found stays if this one found nothing, or had no iteration left.
+            idle = before[0, slot] > 0 and iterations[0, slot] == before[0, slot] and iterate
+            if not idle and (sought == MINIMUM or not iterate):
                 at = work.at
                 store_vector(result.x[problem], at.x, 0, primal, slot, team)
                 store_vector(result.y[problem], at.y, 0, dual, slot, team)
                 store_vector(result.z[problem], at.v, 0, dual, slot, team)
                 store_vector(result.z_box[problem], at.v, sizes.m, dual, slot, team)
-            store_trace(result.trace[problem], work.outcome, slot, team)
+            if not idle and sought == MINIMUM:
+                store_trace(result.trace[problem], work.outcome, slot, team)
             if team.lane == 0:
                 result.status[problem] = status
                 result.iterations[problem] = int(iterations[0, slot])

@@ -30,8 +30,8 @@ Residual = namedtuple("Residual", "Qx Cv Ay Ax dual sides equality")
 # Cx = C dx; target: what the complementarity products are to change by.
 Step = namedtuple("Step", "x y v s z Cx target")
 
-# The best iterate so far, and its largest excess.
-Best = namedtuple("Best", "x y v excess")
+# The best iterate so far; in the search for a descent ray, x holds q as it was given.
+Best = namedtuple("Best", "x y v")
 
 # A correction of a step.
 Fix = namedtuple("Fix", "x y v Cx")
@@ -52,9 +52,9 @@ Products = namedtuple("Products", "Qx pull Ax")
 Note = namedtuple("Note", "primal dual gap mu sigma alpha")
 NOTES = len(Note._fields)
 
-# Status and number of iterations, as numbers in vectors of one; trace: a row of Note for each
-# iterate, or no rows.
-Outcome = namedtuple("Outcome", "status iterations trace")
+# Status, iterations and those of earlier stages, as numbers in vectors of one; trace: a row of Note
+# for each iterate, or no rows.
+Outcome = namedtuple("Outcome", "status iterations before trace")
 
 Work = namedtuple("Work", "qp scale at best residual step fix system products outcome")
 
@@ -64,14 +64,14 @@ def elements(n, m, p, rows, traced=0):
     size = n + p
     qp = size * size + 2 * n + n * m + p + 5 * rows
     at = n + p + 6 * rows
-    best = n + p + rows + 1
+    best = n + p + rows
     residual = 4 * n + 2 * p + 2 * rows
     step = n + p + 8 * rows
     fix = n + p + 2 * rows
     system = 2 * size + 3 * rows + 3
     scale = 2 * (n + p + rows) + 3
     products = 2 * n + p
-    outcome = 2 + NOTES * traced
+    outcome = 3 + NOTES * traced
     return qp + at + best + residual + step + fix + system + scale + products + outcome
 
 
@@ -98,8 +98,7 @@ def carve(memory, n, m, p, rows):
     x, memory = vector(memory, n)
     y, memory = vector(memory, p)
     v, memory = vector(memory, rows)
-    worst, memory = vector(memory, 1)
-    best = Best(x, y, v, worst)
+    best = Best(x, y, v)
     residual, memory = carve_residual(memory, n, p, rows)
     dx, memory = vector(memory, n)
     dy, memory = vector(memory, p)
@@ -130,8 +129,9 @@ def carve(memory, n, m, p, rows):
     products = Products(Qx, pull, Ax)
     status, memory = vector(memory, 1)
     iterations, memory = vector(memory, 1)
+    before, memory = vector(memory, 1)
     trace, memory = matrix(memory, memory.shape[0] // NOTES, NOTES)
-    outcome = Outcome(status, iterations, trace)
+    outcome = Outcome(status, iterations, before, trace)
     return Work(qp, scale, at, best, residual, step, fix, system, products, outcome)
 
 
