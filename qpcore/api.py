@@ -11,7 +11,7 @@ from qpcore import cpu
 from qpcore.errors import ProblemError
 from qpcore.gradients import assemble
 from qpcore.kernels.certificate import DESCENT_RAY, FARKAS_RAY, MINIMUM
-from qpcore.kernels.ipm import Parameters
+from qpcore.kernels.ipm import WHOLE, Parameters
 from qpcore.kernels.transfer import Result, Vectors
 from qpcore.kernels.workspace import Data, Sizes
 from qpcore.problem import Problem
@@ -254,9 +254,8 @@ def stages_of(dtype: np.dtype, tol: float, most: int) -> tuple[Parameters, ...]:
     stages = []
     for stage in STAGES:
         numbers = common | stage
-        typed = {name: dtype.type(numbers[name]) for name in Parameters._fields if name not in WHOLE}
+        typed = {
+            name: dtype.type(numbers[name]) for name in Parameters._fields if name not in WHOLE
+        }
         stages.append(Parameters(**typed, **{name: int(numbers[name]) for name in WHOLE}))
     return tuple(stages)
-
-
-WHOLE = ("sought", "max_iterations", "steps", "patience", "leave", "keep")

@@ -19,7 +19,7 @@ import numpy as np
 
 from qpcore.compilation import announced, compiled
 from qpcore.kernels.adjoint import add_outer_products, differentiate
-from qpcore.kernels.certificate import FARKAS_RAY, MINIMUM, RUNNING, UNDECIDED
+from qpcore.kernels.certificate import MINIMUM, RUNNING, is_left_to
 from qpcore.kernels.ipm import Parameters, solve_problem
 from qpcore.kernels.machine import team_of_one
 from qpcore.kernels.pack import PACK_BYTES, as_elements, lanes_of, slots_in
@@ -32,8 +32,8 @@ from qpcore.kernels.transfer import (
     store,
     store_adjoint,
 )
-from qpcore.status import Status
 from qpcore.kernels.workspace import NOTES, Data, Sizes, carve, elements
+from qpcore.status import Status
 
 NUMERICAL_ERROR = int(Status.NUMERICAL_ERROR)
 
@@ -96,7 +96,7 @@ def solve(
     result = empty_result(batch, sizes, data.Q.dtype, traced)
     result.status[:], result.iterations[:] = RUNNING, 0
     for stage in stages:
-        pending = np.flatnonzero(is_left_to(stage, result.status))
+        pending = np.flatnonzero(is_left_to(stage.sought, result.status))
         if not len(pending):
             continue
         if len(pending) == batch:
@@ -109,11 +109,6 @@ def solve(
                 whole[pending] = piece
     result.status[result.status < 0] = NUMERICAL_ERROR
     return result
-
-
-def is_left_to(stage: Parameters, status: np.ndarray) -> np.ndarray:
-    """Which problems this stage is to look at."""
-    return status == UNDECIDED if stage.sought == FARKAS_RAY else status < 0
 
 
 def solve_stage(data: Data, result: Result, sizes: Sizes, stage: Parameters, threads: int) -> None:

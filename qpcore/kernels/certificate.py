@@ -5,6 +5,8 @@ give way, and which part of -q is a way down that nothing blocks. `pose` makes s
 problem, `prove` says whether its iterate is proof enough.
 """
 
+from numba.extending import register_jitable
+
 from qpcore.kernels.machine import barrier, kernel, larger, like, team_max, team_sum, where
 from qpcore.kernels.stopping import OVERFLOW
 from qpcore.status import Status
@@ -20,7 +22,6 @@ RUNNING, UNDECIDED, PLAUSIBLE, FEASIBLE = -1, -2, -3, -4
 # What is sought: the minimum, or a ray that shows that there is none.
 MINIMUM, FARKAS_RAY, DESCENT_RAY = 0, 1, 2
 
-
 # Q is made stiffer from this accuracy on, relative to that which is sought.
 CLOSE = 1e12
 
@@ -29,6 +30,12 @@ SLACK = 10.0
 
 # Rows that give way by less than this, relative to the limits, are satisfied up to rounding.
 NOTHING = 1e-14
+
+
+@register_jitable
+def is_left_to(sought, status):
+    """Whether a stage that seeks this is to look at a problem: a number in kernels, or an array."""
+    return status == UNDECIDED if sought == FARKAS_RAY else status < 0
 
 
 # ---- the QPs whose answers are rays --------------------------------------------------------------

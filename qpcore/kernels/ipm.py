@@ -70,6 +70,8 @@ Parameters = namedtuple(
     "sought max_iterations steps patience leave keep tol reach ray rho delta floor convexity shorten "
     "careful stiff",
 )
+# Those that are whole numbers; the others have the dtype of the data.
+WHOLE = ("sought", "max_iterations", "steps", "patience", "leave", "keep")
 
 
 @kernel
@@ -156,7 +158,8 @@ def decide(work, status, acceptable, kept, iterations, sought, sizes, team):
     to_original(at, scale, sizes, team)
     certify_crossed(qp, at, sizes, team)
     normalise_certificate(at, status, sizes, team)
-    outcome.status[0], outcome.iterations[0] = status, iterations
+    if team.lane == 0:
+        outcome.status[0], outcome.iterations[0] = status, iterations
     barrier(team)
 
 

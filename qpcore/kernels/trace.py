@@ -55,12 +55,12 @@ def mean_product(qp, at, sizes, team):
 
 
 @kernel
-def store_trace(out, outcome, slot, team):
-    """One problem's rows (iterations + 1, ·); NaN beyond its end."""
+def store_trace(out, outcome, begun, slot, team):
+    """One problem's rows from iterate `begun` on, where this stage began; NaN beyond its end."""
     trace, end = as_floats(outcome.trace), int(as_floats(outcome.iterations)[0, slot])
-    for iteration in range(team.lane, out.shape[0], team.width):
+    for iteration in range(begun + team.lane, out.shape[0], team.width):
         for column in range(NOTES):
             if iteration <= end:
-                out[iteration, column] = trace[iteration, column, slot]
+                out[iteration, column] = trace[iteration - begun, column, slot]
             else:
                 out[iteration, column] = np.nan
