@@ -19,14 +19,7 @@ import numpy as np
 
 from qpcore.compilation import announced, compiled
 from qpcore.kernels.adjoint import add_outer_products, differentiate
-from qpcore.kernels.certificate import (
-    BOUNDED,
-    DESCENT_RAY,
-    FARKAS_RAY,
-    MINIMUM,
-    RUNNING,
-    UNDECIDED,
-)
+from qpcore.kernels.certificate import MINIMUM, RUNNING, is_left_to
 from qpcore.kernels.ipm import Parameters, solve_problem
 from qpcore.kernels.machine import team_of_one
 from qpcore.kernels.pack import PACK_BYTES, as_elements, lanes_of, slots_in
@@ -103,8 +96,10 @@ def solve(
     result = empty_result(batch, sizes, data.Q.dtype, traced)
     result.status[:], result.iterations[:] = RUNNING, 0
     for stage in stages:
-        pending = np.flatnonzero(is_left_to(stage, result.status))
+        pending = np.flatnonzero(is_left_to(stage.sought, result.status))
         if not len(pending):
+            if not (result.status < 0).any():
+                break
             continue
         if len(pending) == batch:
             solve_stage(data, result, sizes, stage, threads)
@@ -116,14 +111,6 @@ def solve(
                 whole[pending] = piece
     result.status[result.status < 0] = NUMERICAL_ERROR
     return result
-
-
-def is_left_to(stage: Parameters, status: np.ndarray) -> np.ndarray:
-    """Which problems this stage is to look at: a ray is not sought where it is known not to be."""
-    if stage.sought == FARKAS_RAY:
-        return (status == UNDECIDED) | (status == UNDECIDED + BOUNDED)
-    bounded = status <= UNDECIDED + BOUNDED
-    return (status < 0) & ~bounded if stage.sought == DESCENT_RAY else status < 0
 
 
 def solve_stage(data: Data, result: Result, sizes: Sizes, stage: Parameters, threads: int) -> None:

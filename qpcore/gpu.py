@@ -24,17 +24,22 @@ from numba import cuda, types
 from numba.np.numpy_support import from_dtype
 
 from qpcore.kernels.adjoint import differentiate
-from qpcore.kernels.ipm import Parameters, solve_problem
-from qpcore.kernels.machine import OPERATIONS, Operations, kernel, larger
+from qpcore.kernels.certificate import MINIMUM, RUNNING, is_left_to
+from qpcore.kernels.ipm import WHOLE, Parameters, solve_problem
+from qpcore.kernels.machine import OPERATIONS, Operations, barrier, kernel, larger
 from qpcore.kernels.transfer import (
     Result,
     Vectors,
     load,
     load_cotangents,
+    load_progress,
     store,
     store_adjoint,
 )
 from qpcore.kernels.workspace import Data, Sizes, carve
+from qpcore.status import Status
+
+NUMERICAL_ERROR = int(Status.NUMERICAL_ERROR)
 
 # ---- the team ------------------------------------------------------------------------------------
 
@@ -81,15 +86,29 @@ OPERATIONS[Block] = Operations(block_barrier, block_sum, block_max)
 # ---- the kernels ---------------------------------------------------------------------------------
 
 
-def solve_block(data, result, memory, sizes, parameters):
-    """Solve the problems of this block: blockIdx, blockIdx + gridDim, ..., in memory[blockIdx]."""
+def solve_block(data, result, memory, sizes, stages):
+    """Solve the problems of this block: blockIdx, blockIdx + gridDim, ..., in memory[blockIdx].
+
+    Every problem goes through its stages at once: a block has no company to wait for.
+    """
     scratch = cuda.shared.array(MOST_LANES, memory.dtype)
     team = Block(cuda.threadIdx.x, cuda.blockDim.x, scratch)
     work = carve(memory[cuda.blockIdx.x], sizes.n, sizes.m, sizes.p, sizes.rows)
+    loaded = False  # what the batch shares; the search for a ray changes it
     for problem in range(cuda.blockIdx.x, data.entry.shape[1], cuda.gridDim.x):
-        load(work, data, sizes, problem, 1, problem > cuda.blockIdx.x, team)
-        solve_problem(work, parameters, sizes, team)
-        store(result, work, sizes, problem, 1, team)
+        if team.lane == 0:
+            result.status[problem], result.iterations[problem] = RUNNING, 0
+        barrier(team)
+        for stage in stages:
+            if is_left_to(stage.sought, result.status[problem]):
+                load(work, data, sizes, problem, 1, loaded, team)
+                load_progress(work, result, problem, 1, team)
+                solve_problem(work, stage, sizes, team)
+                store(result, work, stage.sought, sizes, problem, 1, team)
+                loaded = stage.sought == MINIMUM
+        barrier(team)  # all lanes have read the status that one may change
+        if team.lane == 0 and result.status[problem] < 0:
+            result.status[problem] = NUMERICAL_ERROR
 
 
 def differentiate_block(data, answer, cotangents, adjoint, memory, sizes, parameters):
@@ -107,15 +126,15 @@ def differentiate_block(data, answer, cotangents, adjoint, memory, sizes, parame
 # ---- compilation ---------------------------------------------------------------------------------
 
 
-def compile_ptx(name: str, dtype: Any, cc: tuple[int, int]) -> str:
-    """PTX of `solve_block` or `differentiate_block` for a compute capability, without a GPU."""
+def compile_ptx(name: str, dtype: Any, cc: tuple[int, int], stages: int = 1) -> str:
+    """PTX of `solve_block`, for so many stages, or `differentiate_block`; needs no GPU."""
     kernels = {"solve_block": solve_block, "differentiate_block": differentiate_block}
     with assumed_device(cc):
-        ptx, _ = cuda.compile_ptx(kernels[name], signature(name, dtype), cc=cc)
+        ptx, _ = cuda.compile_ptx(kernels[name], signature(name, dtype, stages), cc=cc)
     return ptx
 
 
-def signature(name: str, dtype: Any) -> tuple:
+def signature(name: str, dtype: Any, stages: int) -> tuple:
     """Numba's types of a kernel's arguments; all arrays are contiguous and writable."""
     number = from_dtype(np.dtype(dtype))
     matrix = types.Array(number, 2, "C")
@@ -126,10 +145,12 @@ def signature(name: str, dtype: Any) -> tuple:
     integers = (types.Array(types.int8, 1, "C"), types.Array(types.int32, 1, "C"))
     sides = types.UniTuple(types.int64, 2)
     sizes = Sizes(*4 * [types.int64], sides, sides)
-    parameters = Parameters(types.int64, *(len(Parameters._fields) - 1) * [number])
-    vectors = Vectors(*4 * [matrix])
+    kinds = (types.int64 if field in WHOLE else number for field in Parameters._fields)
+    parameters = Parameters(*kinds)
+    every_stage = types.UniTuple(named(parameters), stages)
+    result, vectors = Result(*4 * [matrix], *integers, stack), Vectors(*4 * [matrix])
     arguments = {
-        "solve_block": (data, Result(*4 * [matrix], *integers, stack), matrix, sizes, parameters),
+        "solve_block": (data, result, matrix, sizes, every_stage),
         "differentiate_block": (data, vectors, vectors, vectors, matrix, sizes, parameters),
     }
     return tuple(named(fields) for fields in arguments[name])

@@ -8,6 +8,8 @@ from importlib.util import find_spec
 
 import pytest
 
+from qpcore.api import STAGES
+
 needs_numba_cuda = pytest.mark.skipif(
     find_spec("numba_cuda") is None, reason="needs numba-cuda: pip install qpcore[cuda]"
 )
@@ -21,7 +23,7 @@ def compiled(kernel, dtype, cc):
     """PTX of a kernel; the second capability takes half as long as the first."""
     from qpcore.gpu import compile_ptx
 
-    return compile_ptx(kernel, dtype, cc)
+    return compile_ptx(kernel, dtype, cc, stages=len(STAGES))
 
 
 def instructions(ptx):

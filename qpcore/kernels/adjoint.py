@@ -41,7 +41,8 @@ def differentiate(work, parameters, sizes, team):
     fix_equal_limits(qp, sizes, team)
     scale_answer(work, sizes, team)
     one = like(1, qp.q[0])
-    system.soft[0] = one - one
+    if team.lane == 0:
+        system.soft[0] = one - one
     regularise(system, parameters.rho * one, parameters.delta * one, team)
     weigh_answer(qp, at, system, sizes, team)
     factor_kkt(qp, system, sizes, team)

@@ -5,6 +5,8 @@ give way, and which part of -q is a way down that nothing blocks. `pose` makes s
 problem, `prove` says whether its iterate is proof enough.
 """
 
+from numba.extending import register_jitable
+
 from qpcore.kernels.machine import barrier, kernel, larger, like, team_max, team_sum, where
 from qpcore.kernels.stopping import OVERFLOW
 from qpcore.status import Status
@@ -12,15 +14,14 @@ from qpcore.status import Status
 PRIMAL_INFEASIBLE = int(Status.PRIMAL_INFEASIBLE)
 DUAL_INFEASIBLE = int(Status.DUAL_INFEASIBLE)
 
-# Negative statuses are for problems that no stage has decided yet: at work; or given up, with what is
-# known: that the rows held at the last iterate up to the tolerance, which lies far out if there is no
-# end; that they hold somewhere; that nothing falls without end (to be added to the others).
+# Negative statuses are for problems that no stage has decided yet: at work; or given up, with what
+# is known: that the rows held at the last iterate, up to the tolerance, which lies far out if there
+# is no end; that they hold somewhere; that nothing falls without end (added to the others).
 RUNNING, UNDECIDED, PLAUSIBLE, FEASIBLE = -1, -2, -3, -4
 BOUNDED = -4
 
 # What is sought: the minimum, or a ray that shows that there is none.
 MINIMUM, FARKAS_RAY, DESCENT_RAY = 0, 1, 2
-
 
 # Q is made stiffer from this accuracy on, relative to that which is sought.
 CLOSE = 1e14
@@ -31,6 +32,19 @@ SLACK = 10.0
 # Rays smaller than this, relative to the limits or to the slope, are none: a proof would need
 # residuals below rounding.
 NOTHING = 1e-11
+
+
+@register_jitable
+def is_left_to(sought, status):
+    """Whether a stage that seeks this is to look at a problem: a number in kernels, or an array.
+
+    A ray is not sought where it is known not to be.
+    """
+    if sought == FARKAS_RAY:
+        return (status == UNDECIDED) | (status == UNDECIDED + BOUNDED)
+    if sought == DESCENT_RAY:
+        return (status < 0) & (status > UNDECIDED + BOUNDED)
+    return status < 0
 
 
 # ---- the QPs whose answers are rays --------------------------------------------------------------

@@ -56,12 +56,12 @@ def mean_product(qp, at, sizes, team):
 
 @kernel
 def store_trace(out, outcome, slot, team):
-    """One problem's rows (iterations of this stage + 1, ·); NaN beyond its end."""
+    """One problem's rows from the iterate on where this stage began; NaN beyond its end."""
     trace, before = as_floats(outcome.trace), as_floats(outcome.before)
-    end = int(as_floats(outcome.iterations)[0, slot] - before[0, slot])
-    for iteration in range(team.lane, out.shape[0], team.width):
+    begun, end = int(before[0, slot]), int(as_floats(outcome.iterations)[0, slot])
+    for iteration in range(begun + team.lane, out.shape[0], team.width):
         for column in range(NOTES):
             if iteration <= end:
-                out[iteration, column] = trace[iteration, column, slot]
+                out[iteration, column] = trace[iteration - begun, column, slot]
             else:
                 out[iteration, column] = np.nan

@@ -52,10 +52,18 @@ def load(work, data, sizes, first, slots, again, team):
         load_limits(qp, 1, sizes.m, sizes.rows, data.lb, data.entry[6, problem], slot, team)
     barrier(team)
     if fresh:
-        work.scale.flaw[0] = flaw_of_matrices(qp, team)
+        note_flaw(work.scale, 0, flaw_of_matrices(qp, team), team)
         equilibrate(qp, work.scale, sizes, team)
-    work.scale.flaw[1] = flaw_of_vectors(qp, team)
+    note_flaw(work.scale, 1, flaw_of_vectors(qp, team), team)
     scale_vectors(qp, work.scale, sizes, team)
+
+
+@kernel(inline=True)
+def note_flaw(scale, kind, flaw, team):
+    """Keep the flaw of the matrices (0) or of the vectors (1)."""
+    if team.lane == 0:
+        scale.flaw[kind] = flaw
+    barrier(team)
 
 
 @kernel
@@ -160,8 +168,7 @@ def store(result, work, sought, sizes, first, slots, team):
                 store_vector(result.y[problem], at.y, 0, dual, slot, team)
                 store_vector(result.z[problem], at.v, 0, dual, slot, team)
                 store_vector(result.z_box[problem], at.v, sizes.m, dual, slot, team)
-            if not idle and sought == MINIMUM:
-                store_trace(result.trace[problem], work.outcome, slot, team)
+            store_trace(result.trace[problem], work.outcome, slot, team)
             if team.lane == 0:
                 result.status[problem] = status
                 result.iterations[problem] = int(iterations[0, slot])
