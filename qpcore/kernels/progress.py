@@ -62,9 +62,9 @@ def judge(work, course, iteration, iterations, parameters, sizes, team):
         vanished = vanishes(work, parameters.sought, sizes, team)
         over, left = over | vanished, learned(outcome.status[0], vanished, parameters.sought)
         status = prove(work, status, over, above, parameters, sizes, team)
-    status = where((status == RUNNING) & over, left, status)
     spent = (status == RUNNING) & (iterations >= like(parameters.max_iterations, one))
     status = where(spent, like(MAX_ITERATIONS, status), status)
+    status = where((status == RUNNING) & over, left, status)
     careful = (status == RUNNING) & (careful | grew(above, last))
     return Course(status, careful, acceptable, kept, least, waited, above)
 
