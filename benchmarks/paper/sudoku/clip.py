@@ -2,7 +2,7 @@
 
 A vertex solves B x = b, with B the columns of A whose x is not held at zero. A gradient through it
 grows like 1/σ, with σ the smallest singular value of B, and as σ vanishes so does the distance in A
-over which it is right. Lengths have a tail of exponent 1.5 to 2, hence no variance: a larger batch
+over which it is right. Lengths have a tail of exponent 1.4 to 2, hence no variance: a larger batch
 does not help, a limit does. `gradients.py` measures this.
 """
 
