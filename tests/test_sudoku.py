@@ -13,6 +13,8 @@ pytest.importorskip("matplotlib", reason="needs matplotlib: pip install qpcore[p
 import torch
 
 from benchmarks.paper.sudoku import __main__ as command
+from benchmarks.paper.sudoku import gradients
+from benchmarks.paper.sudoku.clip import clip
 from benchmarks.paper.sudoku.model import SudokuLayer
 from benchmarks.paper.sudoku.plot import missing_rules, projector
 from benchmarks.paper.sudoku.puzzles import (
@@ -28,6 +30,7 @@ from benchmarks.paper.sudoku.puzzles import (
     load,
 )
 from benchmarks.paper.sudoku.train import Epoch, Tally, evaluate, train
+from torch_bridge import solve_qp
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +146,45 @@ def test_layer_that_knows_the_rules_solves_every_puzzle(puzzles):
     assert (score.error, score.wrong, score.failures) == (0, 0, 0)
 
 
+def test_clipping_shortens_the_long_and_keeps_the_rest():
+    scales = torch.tensor([0.0, 0.5, 1.0, 1.0, 1.5, 1e6])  # zero: an unsolved QP
+    directions = torch.nn.functional.normalize(torch.randn(6, 12), dim=1).view(6, 3, 4)
+    expected = scales.clamp(max=3.0).view(6, 1, 1) * directions
+    torch.testing.assert_close(clip(scales.view(6, 1, 1) * directions, factor=3.0), expected)
+
+
+def test_clipping_survives_a_batch_without_gradients():
+    for factor in (3.0, torch.inf):
+        assert (clip(torch.zeros(5, 2), factor) == 0).all()
+
+
+def test_gradient_without_clip_is_that_of_shared_parameters(puzzles):
+    layer = SudokuLayer(torch.Generator().manual_seed(0), clip=torch.inf)
+    boards = torch.from_numpy(puzzles.features[:50]).double()
+    layer(boards).square().sum().backward()
+    A, log_x0 = (p.detach().clone().requires_grad_() for p in (layer.A, layer.log_x0))
+    x = solve_qp(
+        layer.Q, -boards.flatten(1), A=A, b=A @ log_x0.exp(), lb=0.0, settings=layer.settings
+    ).x
+    x.square().sum().backward()
+    for ours, shared in ((layer.A, A), (layer.log_x0, log_x0)):
+        torch.testing.assert_close(ours.grad, shared.grad, rtol=1e-9, atol=1e-9)
+
+
+def test_clip_bounds_what_one_puzzle_adds(puzzles):
+    """The gradient of a batch is the sum of those of its puzzles, each at most the limit."""
+    boards = torch.from_numpy(puzzles.features[:50]).double()
+    each = []
+    for board in boards.split(1):
+        layer = SudokuLayer(torch.Generator().manual_seed(0), clip=torch.inf)
+        layer(board).square().sum().backward()
+        each.append(layer.A.grad)
+    layer = SudokuLayer(torch.Generator().manual_seed(0), clip=1.0)
+    layer(boards).square().sum().backward()
+    expected = clip(torch.stack(each), factor=1.0).sum(dim=0)
+    torch.testing.assert_close(layer.A.grad, expected, rtol=1e-9, atol=1e-9)
+
+
 def test_training_reduces_loss(puzzles):
     layer = SudokuLayer(torch.Generator().manual_seed(0))
     news = list(train(layer, puzzles[:450], puzzles[450:], epochs=2))
@@ -153,14 +195,41 @@ def test_training_reduces_loss(puzzles):
     assert sum(line.test.failures for line in epochs) == 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_rules_are_learned_in_three_epochs(seed, shared_data):
+    everything = load(shared_data / "sudoku")
+    layer = SudokuLayer(torch.Generator().manual_seed(seed))
+    *_, last = train(layer, everything[:9000], everything[9000:], epochs=3)
+    assert isinstance(last, Epoch)
+    assert last.test.wrong == 0
+
+
 def test_command_writes_results_and_figures(tmp_path):
-    command.main(["--quick", "--epochs", "1", "--seeds", "0", "1", "--out", str(tmp_path)])
+    options = ["--quick", "--epochs", "1", "--seeds", "0", "1", "--clip", "3", "inf", "--out"]
+    command.main([*options, str(tmp_path)])
     report = json.loads((tmp_path / "results.json").read_text())
-    assert [run["seed"] for run in report["runs"]] == [0, 1]
+    runs = [(run["clip"], run["seed"]) for run in report["runs"]]
+    assert runs == [(3, 0), (3, 1), (None, 0), (None, 1)]
     assert [line["epoch"] for line in report["runs"][0]["epochs"]] == [0, 1]
     assert report["puzzles"]["training"] == 450
     assert str(tmp_path) not in json.dumps(report)
     assert all((tmp_path / name).stat().st_size > 10_000 for name in ("curves.png", "rules.png"))
+
+
+def test_command_refuses_a_clip_that_would_stop_training(capsys):
+    with pytest.raises(SystemExit):
+        command.parse(["--clip", "3", "0"])
+    assert "--clip is [3.0, 0.0]" in capsys.readouterr().err
+
+
+def test_gradients_are_measured(tmp_path):
+    gradients.main(["--quick", "--epochs", "1", "--out", str(tmp_path)])
+    facts = json.loads((tmp_path / "gradients.json").read_text())
+    assert facts["problems"] == 450
+    assert facts["median sigma"]["all"] > 0
+    assert 0 < facts["median reach"]["up to the median"] <= 1
+    assert (tmp_path / "gradients.png").stat().st_size > 10_000
 
 
 def test_command_reads_the_authors_puzzles(shared_data):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from rich.table import Table
 
 import qpcore
 from benchmarks.paper.sudoku import plot
+from benchmarks.paper.sudoku.clip import FACTOR
 from benchmarks.paper.sudoku.model import SudokuLayer
 from benchmarks.paper.sudoku.puzzles import Puzzles, completions, generate, load
 from benchmarks.paper.sudoku.train import BATCH, Epoch, train
@@ -34,7 +36,7 @@ RESULTS = Path(__file__).parents[2] / "results" / "sudoku"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train one layer per seed, show the epochs, write results.json and two figures."""
+    """Train a layer per clip and seed, show the epochs, write results.json and two figures."""
     options = parse(arguments)
     # Torch only adds and scales small tensors here. Its threads would gain nothing, and would wait
     # for work by spinning on the cores that the threads of qpcore need.
@@ -46,29 +48,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"({'generated' if options.data is None else 'the authors'}), batches of {BATCH}"
     )
     warm_up()
-    runs, layers = [], []
-    for seed in options.seeds:
-        layers.append(SudokuLayer(torch.Generator().manual_seed(seed)))
-        start = rules_of(layers[-1])
-        runs.append(learn(layers[-1], training, test, options.epochs, seed, console))
-        if seed == options.seeds[0]:
-            first = start, rules_of(layers[-1])
+    groups, reports, ends = {}, [], []
+    for clip in options.clip:
+        runs = groups[setting(clip)] = []
+        for seed in options.seeds:
+            layer = SudokuLayer(torch.Generator().manual_seed(seed), clip)
+            start = rules_of(layer)
+            title = f"seed {seed}, {setting(clip)}"
+            runs.append(learn(layer, training, test, options.epochs, title, console))
+            ends.append((start, rules_of(layer)))
+            reports.append(summary(seed, clip, runs[-1], layer))
     options.out.mkdir(parents=True, exist_ok=True)
-    plot.plot_curves(runs, options.out / "curves.png")
-    plot.plot_rules(*first, options.out / "rules.png")
+    plot.plot_curves(groups, options.out / "curves.png")
+    plot.plot_rules(*ends[0], options.out / "rules.png")
     report = {
         "puzzles": describe(options, training, test),
         "machine": machine(),
-        "runs": [
-            {
-                "seed": seed,
-                "epochs": [asdict(line) for line in run],
-                "worst part of a rule outside the rows of A": plot.missing_rules(rules_of(layer))[
-                    0
-                ],
-            }
-            for seed, run, layer in zip(options.seeds, runs, layers, strict=True)
-        ],
+        "runs": reports,
     }
     (options.out / "results.json").write_text(json.dumps(report, indent=1) + "\n")
     console.print(f"results.json, curves.png and rules.png are in {options.out}")
@@ -80,11 +76,21 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, metavar="DIR", help="use the authors' mini4x4.npz")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run for each")
+    parser.add_argument(
+        "--clip",
+        type=float,
+        nargs="+",
+        default=[FACTOR],
+        metavar="FACTOR",
+        help="longest gradient of one problem, in medians of its batch; inf: as the authors",
+    )
     parser.add_argument("--quick", action="store_true", help="450 puzzles, 2 epochs, for tests")
     parser.add_argument("--out", type=Path, metavar="DIR", default=RESULTS)
     options = parser.parse_args(arguments)
     if options.epochs < 1:
         parser.error(f"--epochs is {options.epochs}; expected 1 or more")
+    if not all(clip > 0 for clip in options.clip):
+        parser.error(f"--clip is {options.clip}; expected positive numbers, or inf")
     if options.quick:
         options.epochs = min(options.epochs, 2)
     return options
@@ -103,18 +109,23 @@ def warm_up() -> None:
     SudokuLayer()(board).sum().backward()
 
 
+def setting(clip: float) -> str:
+    """Name of a way to train."""
+    return f"gradients up to {clip:g} medians" if math.isfinite(clip) else "as the authors"
+
+
 def learn(
     layer: SudokuLayer,
     training: Puzzles,
     test: Puzzles,
     epochs: int,
-    seed: int,
+    title: str,
     console: Console,
 ) -> list[Epoch]:
     """Train one layer under a table of its epochs and a bar that shows the loss."""
-    table = Table(title=f"seed {seed}")
-    for title in COLUMNS:
-        table.add_column(title, justify="right")
+    table = Table(title=title)
+    for column in COLUMNS:
+        table.add_column(column, justify="right")
     progress = Progress(
         BarColumn(),
         MofNCompleteColumn(),
@@ -143,6 +154,16 @@ def row(line: Epoch) -> list[str]:
     ]
     failures = sum(score.failures for score in scores if score)
     return [str(line.epoch), *cells, f"{line.seconds:.1f}", str(failures)]
+
+
+def summary(seed: int, clip: float, run: list[Epoch], layer: SudokuLayer) -> dict:
+    """One run as facts for the results; JSON has no infinity, so no clip is null."""
+    return {
+        "seed": seed,
+        "clip": clip if math.isfinite(clip) else None,
+        "epochs": [asdict(line) for line in run],
+        "worst part of a rule outside the rows of A": plot.missing_rules(rules_of(layer))[0],
+    }
 
 
 def rules_of(layer: SudokuLayer) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from benchmarks.paper.sudoku.clip import FACTOR, per_problem
 from qpcore import Settings
 from torch_bridge import QPResult, solve_qp
 
@@ -13,10 +14,6 @@ RULES = 40
 """Rank of the true rules; the authors give the layer as many equations."""
 
 PENALTY = 0.1
-
-# Some vertices of learned equations are nearly singular: at 1e-8 their x can be off by 1e-4, which
-# is enough to take the wrong constraints for active in the gradient.
-PRECISE = Settings(tol=1e-10)
 
 
 class SudokuLayer(nn.Module):
@@ -37,24 +34,36 @@ class SudokuLayer(nn.Module):
     ----------
     generator : torch.Generator, optional
         Source of the initial A.
+    clip : float
+        Longest gradient of one problem, in medians of its batch; inf is the authors' training.
     settings : qpcore.Settings
         Tolerance, iteration limit, threads.
     """
 
     def __init__(
-        self, generator: torch.Generator | None = None, settings: Settings = PRECISE
+        self,
+        generator: torch.Generator | None = None,
+        clip: float = FACTOR,
+        settings: Settings = Settings(),
     ) -> None:
         super().__init__()
+        self.clip = clip
         self.settings = settings
         self.A = nn.Parameter(torch.rand(RULES, CELLS, dtype=torch.float64, generator=generator))
         self.log_x0 = nn.Parameter(torch.zeros(CELLS, dtype=torch.float64))
         self.register_buffer("Q", PENALTY * torch.eye(CELLS, dtype=torch.float64))
 
-    def solve(self, puzzles: torch.Tensor) -> QPResult:
-        """Solve the QPs of encoded puzzles, (*, 4, 4, 4); a failure is a status, not an error."""
-        b = self.A @ self.log_x0.exp()
-        q = -puzzles.flatten(-3)
-        return solve_qp(self.Q, q, A=self.A, b=b, lb=0.0, settings=self.settings, throw=False)
+    def solve(self, puzzles: torch.Tensor, A: torch.Tensor | None = None) -> QPResult:
+        """Solve the QPs of encoded puzzles, (B, 4, 4, 4); a failure is a status, not an error.
+
+        `A`, (B, 40, 64), takes the place of the layer's.
+        """
+        count = len(puzzles)
+        A = per_problem(self.A, count, self.clip) if A is None else A
+        x0 = per_problem(self.log_x0, count, self.clip).exp()
+        b = (A @ x0.unsqueeze(-1)).squeeze(-1)
+        q = -puzzles.flatten(1)
+        return solve_qp(self.Q, q, A=A, b=b, lb=0.0, settings=self.settings, throw=False)
 
     def forward(self, puzzles: torch.Tensor) -> torch.Tensor:
         """Return predicted boards, encoded like the puzzles."""

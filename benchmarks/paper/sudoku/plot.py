@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -17,23 +17,30 @@ from benchmarks.paper.sudoku.train import Epoch
 COLOURS = {"train": "tab:blue", "test": "tab:orange"}
 
 
-def plot_curves(runs: Sequence[Sequence[Epoch]], path: Path) -> None:
-    """Error and MSE per epoch: a light line for each seed, a strong one for their median."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for part, colour in COLOURS.items():
-        _curve(left, runs, part, "error", colour)
-        _curve(right, runs, part, "mse", colour)
-    left.set_yscale("symlog", linthresh=1e-3)  # linear below one board of the 1000
-    left.set(ylabel="boards that break a rule", ylim=(-1e-4, 1.3))
-    left.set_yticks([0, 1e-3, 1e-2, 0.1, 1], ["0", "0.1 %", "1 %", "10 %", "100 %"])
-    right.set(ylabel="mean squared error of an entry", yscale="log")
-    for axes in (left, right):
-        axes.set(xlabel="epoch (training scores: mean over one epoch)", xlim=(0, None))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-        axes.legend()
-    seeds = f"{len(runs)} initialisations, median bold" if len(runs) > 1 else "one initialisation"
+def plot_curves(groups: Mapping[str, Sequence[Sequence[Epoch]]], path: Path) -> None:
+    """Error and MSE per epoch, a row of axes for each way to train.
+
+    A light line for each seed, a strong one for their median.
+    """
+    figure = Figure(figsize=(9, 0.4 + 3.2 * len(groups)), layout="constrained")
+    grid = figure.subplots(len(groups), 2, squeeze=False, sharex=True, sharey="col")
+    for (left, right), (setting, runs) in zip(grid, groups.items(), strict=True):
+        for part, colour in COLOURS.items():
+            _curve(left, runs, part, "error", colour)
+            _curve(right, runs, part, "mse", colour)
+        left.set_yscale("symlog", linthresh=1e-3)  # linear below one board of the 1000
+        left.set(ylabel="boards that break a rule", ylim=(-1e-4, 1.3), title=setting)
+        left.set_yticks([0, 1e-3, 1e-2, 0.1, 1], ["0", "0.1 %", "1 %", "10 %", "100 %"])
+        right.set(ylabel="mean squared error of an entry", yscale="log", title=setting)
+        for axes in (left, right):
+            axes.set(xlim=(0, None))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.grid(alpha=0.3)
+            axes.legend()
+    for axes in grid[-1]:
+        axes.set(xlabel="epoch (training scores: mean over one epoch)")
+    count = len(next(iter(groups.values())))
+    seeds = f"{count} initialisations, median bold" if count > 1 else "one initialisation"
     figure.suptitle(f"4x4 Sudoku, rules learned by a QP layer ({seeds})")
     figure.savefig(path, dpi=150)
 
@@ -84,6 +91,38 @@ def plot_rules(before: np.ndarray, after: np.ndarray, path: Path) -> None:
     )
     right.grid(alpha=0.3)
     right.legend()
+    figure.savefig(path, dpi=150)
+
+
+def plot_gradients(
+    length: Sequence[float],
+    sigma: Sequence[float],
+    reach: Sequence[float],
+    step: Sequence[float],
+    path: Path,
+) -> None:
+    """How long the gradients of single problems are, where the long ones are, how far they hold."""
+    figure = Figure(figsize=(12, 3.8), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    longest = np.sort(length)[::-1]
+    left.plot(longest, np.arange(1, len(longest) + 1) / len(longest), label="measured")
+    tail = np.array([5.0, longest[0]])
+    left.plot(tail, 0.6 / tail**2, "--", color="grey", label="∝ 1 / length²")
+    left.set(xlabel="length of a problem's gradient, medians of the batch", xlim=(0.1, None))
+    left.set(ylabel="share of gradients that are longer", ylim=(0.5 / len(longest), 1.5))
+    middle.scatter(sigma, length, s=3, alpha=0.3)
+    ends = np.array([min(sigma), max(sigma)])
+    middle.plot(ends, 1 / ends, "--", color="grey", label="1 / σ")
+    middle.set(xlabel="smallest singular value σ of A's free columns", ylabel="length, medians")
+    jitter = np.random.default_rng(0).uniform(0.8, 1.25, len(reach))  # reach is on a grid
+    right.scatter(length, np.array(reach) * jitter, s=3, alpha=0.3)
+    right.axhline(np.median(step), color="tab:red", label="median step of Adam")
+    right.set(xlabel="length, medians", ylabel="distance in A to which it holds")
+    for axes in (left, middle, right):
+        axes.set(xscale="log", yscale="log")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.suptitle("Gradients of single problems in one epoch, trained as the authors")
     figure.savefig(path, dpi=150)
 
 

@@ -1,4 +1,7 @@
-"""Train the layer as the authors do: Adam, batches of 150 in fixed order, squared error."""
+"""Train as the authors do: Adam, batches of 150 in fixed order, squared error.
+
+That gradients are clipped, where they did not, is the layer's doing.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +85,7 @@ def train(
     model: SudokuLayer, training: Puzzles, test: Puzzles, epochs: int
 ) -> Iterator[Epoch | float]:
     """Yield the loss after each batch, and an `Epoch` before the first and after every epoch."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, eps=EPSILON)
+    optimizer = adam(model)
     yield Epoch(0, None, evaluate(model, test), 0.0)
     for epoch in range(1, epochs + 1):
         tally, seconds = Tally(), 0.0
@@ -92,6 +95,11 @@ def train(
             seconds += perf_counter() - start
             yield loss
         yield Epoch(epoch, tally.score(), evaluate(model, test), seconds)
+
+
+def adam(model: SudokuLayer) -> torch.optim.Optimizer:
+    """The authors' optimizer."""
+    return torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, eps=EPSILON)
 
 
 def step(
