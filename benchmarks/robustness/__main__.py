@@ -3,78 +3,106 @@
 from __future__ import annotations
 
 import argparse
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.progress import Progress
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.robustness.judge import RIGHT, Record, measure, outcome
-from benchmarks.robustness.problems import DATA, Case, load
-from benchmarks.robustness.solvers import SOLVERS, TOLERANCES
-from benchmarks.robustness.worker import Worker
+from benchmarks.machine import load, machine, now
+from benchmarks.robustness import problems, report
+from benchmarks.robustness.judge import GOOD, Record, judge
+from benchmarks.robustness.results import Run, read, save
+from benchmarks.robustness.solvers import TOLERANCES
+from benchmarks.robustness.table import SOLVERS
+from benchmarks.robustness.worker import StartError, Worker
 
-HEAD = (
-    f"{'problem':<42} {'n':>4} {'m':>4} {'p':>4} {'truth':<17} {'outcome':<9} {'iter':>4} "
-    f"{'primal':>7} {'dual':>7} {'gap':>7} {'object.':>7} {'seconds':>7} reason"
-)
-"""Columns of `line`; residuals and objective error are relative."""
+RESULTS = Path(__file__).parents[1] / "results"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run and print."""
+    """Run; write a file for each solver, results.md and profile.png; print our failures."""
     options = parse(arguments)
-    cases = load(options.data, options.sets, options.quick)
+    console = Console(soft_wrap=True, markup=False, highlight=False)
+    cases = problems.load(options.data, options.sets, options.quick)
+    earlier = read(options.out)
+    if not options.merge:
+        for name in earlier:
+            (options.out / f"{name}.json").unlink()
+        earlier = {}
     for name in options.solvers:
-        records = run(name, cases, options.settings, options.limit)
-        for setting in options.settings:
-            mine = [(c, r) for c, r in records if r.setting == setting]
-            print(f"\n{name}, {setting}: {dict(Counter(outcome(c, r, 1e-6) for c, r in mine))}")
-            print(HEAD)
-            for case, record in mine:
-                if (end := outcome(case, record, 1e-6)) != RIGHT:
-                    print(line(case, record, end))
+        reason = SOLVERS[name].missing()
+        try:
+            done = None if reason else compare(name, cases, options, earlier.get(name), console)
+        except StartError as error:
+            reason = error
+        if reason:
+            console.print(f"{name} left out: {reason}")
+        elif name == report.OURS:
+            console.print(report.failures(done.records))
+    text = report.write(options.out)
+    console.print(text.partition("\n## Runs")[0])
 
 
-def line(case: Case, record: Record, end: str) -> str:
-    """One failure."""
-    n, m, p = len(case.qp.q), len(case.qp.h), len(case.qp.b)
-    numbers = (record.primal_relative, record.dual_relative, record.gap_relative, record.objective)
-    shown = " ".join("      -" if v is None else f"{v:7.0e}" for v in numbers)
-    where, time = f"{case.set}/{case.name}", record.seconds
-    return (
-        f"{where:<42} {n:>4} {m:>4} {p:>4} {case.status:<17} {end:<9} "
-        f"{record.iterations if record.iterations is not None else '-':>4} {shown} "
-        f"{'-' if time is None else f'{time:.3f}':>7} {record.reason}"
-    )
+def compare(
+    name: str,
+    cases: Sequence[problems.Case],
+    options: argparse.Namespace,
+    done: Run | None,
+    console: Console,
+) -> Run | None:
+    """One solver at all settings, written after each one; done is what it did earlier."""
+    facts = {
+        "versions": SOLVERS[name].versions(),
+        "machine": machine(),
+        "limit": options.limit,
+        "started": now(),
+        "load average": load(),
+    }
+    for setting in options.settings:
+        records = run(name, cases, setting, options.limit, console)
+        done = Run(name, facts, records).over(done)
+        save(options.out, done)
+    return done
 
 
 def run(
-    name: str, cases: Sequence[Case], settings: Sequence[str], limit: float
-) -> list[tuple[Case, Record]]:
-    """One solver over everything."""
-    worker, found = Worker(name, limit), []
-    with Progress(transient=True) as progress:
+    name: str, cases: Sequence[problems.Case], setting: str, limit: float, console: Console
+) -> list[Record]:
+    """One solver over all problems at one setting."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    worker, records, missed = Worker(SOLVERS[name], limit), [], 0
+    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+        task = progress.add_task(f"{name}, {setting}", total=len(cases))
         try:
-            for setting in settings:
-                for case in progress.track(cases, description=f"{name}, {setting}"):
-                    answer, seconds = worker.solve(case, setting)
-                    found.append((case, measure(case, setting, answer, seconds)))
+            for case in cases:
+                records.append(judge(case, setting, *worker.solve(case, setting)))
+                missed += records[-1].outcome() != GOOD
+                words = f"{name}, {setting}, {missed} not solved"
+                progress.update(task, advance=1, description=words)
         finally:
             worker.stop()
-    return found
+    return records
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.robustness", description=__doc__)
-    parser.add_argument("--data", type=Path, default=DATA, metavar="DIR")
-    parser.add_argument("--solvers", nargs="+", choices=SOLVERS, default=list(SOLVERS))
-    parser.add_argument("--sets", nargs="+")
-    parser.add_argument("--settings", nargs="+", choices=TOLERANCES, default=list(TOLERANCES))
-    parser.add_argument("--limit", type=float, default=10.0, metavar="SECONDS")
-    parser.add_argument("--quick", action="store_true", help="the smallest problems only")
-    return parser.parse_args(arguments)
+    add = parser.add_argument
+    add("--data", type=Path, default=problems.DATA, metavar="DIR", help="default: ../shared/data")
+    add("--solvers", nargs="+", choices=SOLVERS, default=list(SOLVERS), metavar="NAME")
+    add("--sets", nargs="+", default=[], metavar="SET", help="default: all")
+    add("--settings", nargs="+", choices=TOLERANCES, default=list(TOLERANCES))
+    add("--limit", type=float, default=10.0, metavar="SECONDS", help="for a problem; default: 10")
+    add("--quick", action="store_true", help=f"the {problems.QUICK} smallest problems: a trial")
+    add("--merge", action="store_true", help="keep earlier records of what is not run now")
+    add("--out", type=Path, metavar="DIR", help="default: results/robustness, or results/draft-...")
+    options = parser.parse_args(arguments)
+    if not (options.data / "index.csv").exists():
+        parser.error(f"no index.csv in {options.data}; name a folder with --data")
+    draft = "draft-robustness" if options.quick or options.sets else "robustness"
+    options.out = options.out or RESULTS / draft
+    return options
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import importlib.util
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,31 +18,10 @@ NASTY = "nasty"
 """Name of the set that nasty.py makes."""
 
 QUICK = 24
-"""Problems of a trial: the smallest."""
+"""Problems of a trial: the smallest ones."""
 
-SOLVED = "solved"
-INFEASIBLE = "primal_infeasible"
-UNBOUNDED = "dual_infeasible"
-EITHER = "infeasible_or_unbounded"
-NONCONVEX = "nonconvex"
-REFUSED = "refused"
-UNDECIDED = "undecided"
-"""What a solver may say. REFUSED: the problem is not of the kind that it takes; that is fair of a
-nonconvex one, and as undecided as anything of another."""
-
-FAIR = {
-    "optimal": {SOLVED},
-    INFEASIBLE: {INFEASIBLE},
-    UNBOUNDED: {UNBOUNDED},
-    EITHER: {INFEASIBLE, UNBOUNDED, EITHER},
-    NONCONVEX: {NONCONVEX, REFUSED},
-}
-"""Right verdicts, by the status in the collection."""
-
-FAIR_TOO = {
-    ("mm", "VALUES"): {NONCONVEX},  # its smallest eigenvalue is -1.3e-5
-    (NASTY, "indefinite_free"): {UNBOUNDED},
-}
+DROPPED = 1e20
+"""Limits of at least this magnitude are none."""
 
 
 class QP(NamedTuple):
@@ -60,26 +39,32 @@ class QP(NamedTuple):
     lb: np.ndarray
     ub: np.ndarray
 
+    @property
+    def kept(self) -> np.ndarray:
+        """(m,) bool, rows of G with a limit."""
+        return self.h < DROPPED
+
+    def plain(self) -> QP:
+        """Leave out rows without a limit, and write absent bounds as infinite."""
+        lb = np.where(self.lb > -DROPPED, self.lb, -np.inf)
+        ub = np.where(self.ub < DROPPED, self.ub, np.inf)
+        return self._replace(G=self.G[self.kept], h=self.h[self.kept], lb=lb, ub=ub)
+
 
 @dataclass(frozen=True, eq=False)
 class Case:
     """A problem and what is known about it."""
 
-    set: str
+    group: str
+    """Its set."""
     name: str
     qp: QP
-    status: str
-    """optimal, or what of the above it is instead."""
+    truth: str
+    """optimal, or one of the statuses of `verdicts`."""
     objective: float | None
-    """Least value of 0.5 x'Qx + q'x where the status is optimal."""
+    """Least value of 0.5 x'Qx + q'x where there is one."""
     tol: float = 1e-6
     """How far an objective may be off, as a share of max(1, |objective|)."""
-    fair: frozenset[str] = field(init=False)
-    """Verdicts that count as right."""
-
-    def __post_init__(self) -> None:
-        fair = FAIR[self.status] | FAIR_TOO.get((self.set, self.name), set())
-        object.__setattr__(self, "fair", frozenset(fair))
 
     @property
     def size(self) -> int:
@@ -87,37 +72,38 @@ class Case:
         return self.qp.Q.size + self.qp.G.size + self.qp.A.size
 
 
-def load(folder: Path, sets: list[str] | None = None, quick: bool = False) -> list[Case]:
-    """All problems of the sets, or of every set, the small ones of a set first."""
+def load(folder: Path, sets: Sequence[str] = (), quick: bool = False) -> list[Case]:
+    """Problems of the sets, or of all sets; within a set the small ones first.
+
+    Raises
+    ------
+    ValueError
+        A set has no problems.
+    """
     cases = [*_indexed(folder, sets), *_nasty(folder, sets)]
-    unknown = set(sets or ()) - {case.set for case in cases}
-    if unknown:
-        raise ValueError(f"no problems of set {', '.join(sorted(unknown))} in {folder.name}")
-    order = list(dict.fromkeys(case.set for case in cases))
+    order = list(dict.fromkeys(case.group for case in cases))
+    if unknown := set(sets) - set(order):
+        raise ValueError(f"no problems of {', '.join(sorted(unknown))} in the data folder")
     cases.sort(key=lambda case: case.size)
-    cases = cases[:QUICK] if quick else cases
-    return sorted(cases, key=lambda case: order.index(case.set))
+    return sorted(cases[: QUICK if quick else None], key=lambda case: order.index(case.group))
 
 
-def _indexed(folder: Path, sets: list[str] | None) -> Iterator[Case]:
-    index = folder / "index.csv"
-    rows = csv.DictReader(index.read_text(encoding="utf-8").splitlines())
-    for row in rows:
-        if sets and row["set"] not in sets:
+def _indexed(folder: Path, sets: Sequence[str]) -> Iterator[Case]:
+    index = (folder / "index.csv").read_text(encoding="utf-8")
+    for row in csv.DictReader(index.splitlines()):
+        group, name, truth = row["set"], row["name"], row["status"]
+        if sets and group not in sets:
             continue
-        with np.load(folder / row["set"] / f"{row['name']}.npz") as arrays:
-            qp = QP(arrays["P"], *(arrays[name] for name in QP._fields[1:]))
-        optimal = row["status"] == "optimal"
-        yield Case(
-            row["set"], row["name"], qp, row["status"], float(row["obj"]) if optimal else None
-        )
+        with np.load(folder / group / f"{name}.npz") as arrays:
+            qp = QP(arrays["P"], *(arrays[field] for field in QP._fields[1:]))
+        yield Case(group, name, qp, truth, float(row["obj"]) if truth == "optimal" else None)
 
 
-def _nasty(folder: Path, sets: list[str] | None) -> Iterator[Case]:
+def _nasty(folder: Path, sets: Sequence[str]) -> Iterator[Case]:
     path = folder / "nasty.py"
     if (sets and NASTY not in sets) or not path.exists():
         return
-    spec = importlib.util.spec_from_file_location("nasty", path)
+    spec = importlib.util.spec_from_file_location(NASTY, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     for name, data, expected in module.nasty_cases():

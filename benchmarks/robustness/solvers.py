@@ -1,4 +1,4 @@
-"""The solvers, each behind the same small interface."""
+"""What the comparison asks of a solver; ours; and how peers are given bounds."""
 
 from __future__ import annotations
 
@@ -6,35 +6,32 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.interface import Packaged
 from benchmarks.robustness.judge import Answer
-from benchmarks.robustness.problems import (
-    INFEASIBLE,
-    NONCONVEX,
-    QP,
-    SOLVED,
-    UNBOUNDED,
-    UNDECIDED,
-)
+from benchmarks.robustness.problems import QP
+from benchmarks.robustness.verdicts import INFEASIBLE, NONCONVEX, SOLVED, UNBOUNDED, UNDECIDED
 
 TOLERANCES = {"default": None, "high": 1e-9}
-"""Settings: what the solver comes with, and the tolerance that it is asked for."""
+"""Settings by name: None is what a solver comes with; the other is asked for where one can ask, as
+absolute and relative tolerance alike, of feasibility, stationarity and duality gap."""
 
 
-class Solver:
-    """A solver of single problems."""
+class Solver(Packaged):
+    """A solver of single problems, through its own Python interface, on one thread."""
 
     name: str
-    packages: tuple[str, ...] = ()
+    drops_limits = False
+    """Whether it knows that limits of 1e20 and more are none."""
 
     def prepare(self, qp: QP, tol: float | None) -> Any:
         """Bring a problem into the solver's own layout; not timed."""
         raise NotImplementedError
 
     def solve(self, ready: Any) -> Any:
-        """Solve it, setup included: this is timed."""
+        """Set up and solve: this is timed."""
         raise NotImplementedError
 
-    def answer(self, qp: QP, found: Any) -> Answer:
+    def read(self, qp: QP, found: Any) -> Answer:
         """Read the result; not timed."""
         raise NotImplementedError
 
@@ -44,6 +41,7 @@ class Qpcore(Solver):
 
     name = "qpcore"
     packages = ("qpcore",)
+    drops_limits = True
 
     def prepare(self, qp: QP, tol: float | None) -> Any:  # noqa: D102
         import qpcore
@@ -56,21 +54,35 @@ class Qpcore(Solver):
         qp, settings = ready
         return qpcore.solve(*qp, settings=settings, throw=False)
 
-    def answer(self, qp: QP, found: Any) -> Answer:  # noqa: D102
+    def read(self, qp: QP, found: Any) -> Answer:  # noqa: D102
         from qpcore import Status
 
         status = Status(int(found.status))
-        verdict = {
+        verdicts = {
             Status.SOLVED: SOLVED,
             Status.PRIMAL_INFEASIBLE: INFEASIBLE,
             Status.DUAL_INFEASIBLE: UNBOUNDED,
             Status.NOT_CONVEX: NONCONVEX,
-        }.get(status, UNDECIDED)
+        }
         parts = found.x, found.z, found.y, found.z_box, int(found.iterations)
-        return Answer(verdict, *parts, status.name)
+        return Answer(verdicts.get(status, UNDECIDED), *parts, status.name)
 
 
-SOLVERS = {solver.name: solver for solver in (Qpcore(),)}
+def rows(qp: QP) -> QP:
+    """Bounds as further rows of G, for solvers that know none."""
+    I, up, low = np.eye(len(qp.q)), np.isfinite(qp.ub), np.isfinite(qp.lb)  # noqa: E741
+    G, h = np.vstack([qp.G, I[up], -I[low]]), np.r_[qp.h, qp.ub[up], -qp.lb[low]]
+    return qp._replace(G=G, h=h)
+
+
+def split(qp: QP, multipliers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Multipliers of the rows above as z and z_box."""
+    up, low = np.isfinite(qp.ub), np.isfinite(qp.lb)
+    z, above, below = np.split(multipliers, np.cumsum([len(qp.h), up.sum()]))
+    z_box = np.zeros(len(qp.q))
+    z_box[up] += above
+    z_box[low] -= below
+    return z, z_box
 
 
 def warm_ups() -> list[QP]:
@@ -81,7 +93,6 @@ def warm_ups() -> list[QP]:
         some, none = rng.standard_normal((2, n)), np.zeros((0, n))
         for G, A, bound in ((some, some[:1], 1.0), (none, none, np.inf)):
             lb, ub = np.full(n, -bound), np.full(n, bound)
-            problems.append(
-                QP(np.eye(n), np.ones(n), G, np.ones(len(G)), A, np.zeros(len(A)), lb, ub)
-            )
+            q, h, b = np.ones(n), np.ones(len(G)), np.zeros(len(A))
+            problems.append(QP(np.eye(n), q, G, h, A, b, lb, ub))
     return problems
