@@ -31,14 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             (options.out / f"{name}.json").unlink()
         earlier = {}
     for name in options.solvers:
-        reason = SOLVERS[name].missing()
+        reason, done = SOLVERS[name].missing(), earlier.get(name)
         try:
-            done = None if reason else compare(name, cases, options, earlier.get(name), console)
+            done = done if reason else compare(name, cases, options, done, console)
         except StartError as error:
-            reason = error
+            reason = str(error)
         if reason:
             console.print(f"{name} left out: {reason}")
-        elif name == report.OURS:
+        elif done and name == report.OURS:
             console.print(report.failures(done.records))
     text = report.write(options.out)
     console.print(text.partition("\n## Runs")[0])

@@ -21,8 +21,8 @@ from benchmarks.robustness.verdicts import UNDECIDED
 START, PREPARE = 900, 60
 """Seconds for imports and compilation before the first problem, and for layouts before each one."""
 
-PATIENCE = 5
-"""Times the limit, on the clock, after which a process is stopped though it did not compute."""
+PATIENCE = 30
+"""Seconds on the clock without any CPU time, after which a process is stopped: it hangs."""
 
 REPEATS, SHORT = 3, 0.1
 """What took less than SHORT seconds is timed REPEATS times, and the least counts."""
@@ -35,8 +35,8 @@ class StartError(RuntimeError):
 class Worker:
     """A solver in a process of its own, that answers problem after problem."""
 
-    def __init__(self, solver: Solver, limit: float) -> None:
-        self.solver, self.limit = solver, limit
+    def __init__(self, solver: Solver, limit: float, patience: float = PATIENCE) -> None:
+        self.solver, self.limit, self.patience = solver, limit, patience
         self.child: Child | None = None
 
     def solve(self, case: Case, setting: str) -> tuple[Answer, float | None]:
@@ -79,10 +79,14 @@ class Worker:
 
     def _receive(self, child: Child, limit: float) -> Any:
         """Wait for a reply; None after so many seconds of CPU time."""
-        pid, begin = child.process.pid, perf_counter()
-        used = cpu_seconds(pid)
+        pid = child.process.pid
+        begin = last = cpu_seconds(pid)
+        since = perf_counter()
         while not child.connection.poll(min(limit, 0.25)):
-            if cpu_seconds(pid) - used > limit or perf_counter() - begin > PATIENCE * limit:
+            used = cpu_seconds(pid)
+            if used > last:
+                last, since = used, perf_counter()
+            if used - begin > limit or perf_counter() - since > self.patience:
                 return None
         return child.connection.recv()
 
