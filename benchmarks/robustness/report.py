@@ -17,9 +17,10 @@ from benchmarks.robustness.table import SOLVERS
 OURS = "qpcore"
 
 EXPLANATION = """\
-{problems} problems: {truths}. *Default*: every solver as it comes. *High*: each is asked for 1e-9,
-absolute and relative, where it takes a tolerance (quadprog takes none, qpth comes with 1e-12). Each
-solver in a process of its own, on one thread, with {limit:g} s for a problem. Times are CPU time,
+*Default*: every solver as it comes. *High*: each is asked for 1e-9, absolute and relative, where it
+takes a tolerance: quadprog takes none, qpth comes with 1e-12, and highs adds 1e-7 to the diagonal of
+Q whatever it is asked for. Each solver in a process of its own, on one thread, one problem at a
+time, though qpcore and qpth are made for batches; {limit:g} s for a problem. Times are CPU time,
 from data in the solver's own layout to its answer.
 
 - **solved**: the right verdict; for optimal problems also the objective within 1e-6 of the
@@ -57,7 +58,8 @@ def markdown(runs: Sequence[Run], settings: Sequence[str]) -> str:
     limit = max(run.facts["limit"] for run in runs)
     parts = [
         "# Robustness",
-        EXPLANATION.format(problems=len(problems), truths=truths, limit=limit),
+        f"{len(problems)} problems: {truths}.",
+        EXPLANATION.format(limit=limit),
         *(part for setting in settings for part in section(runs, setting)),
         "![Share of problems solved within a multiple of the best time](profile.png)",
         "## Runs",
