@@ -18,8 +18,8 @@ OURS = "qpcore"
 
 EXPLANATION = """\
 *Default*: every solver as it comes. *High*: each is asked for 1e-9, absolute and relative, where it
-takes a tolerance: quadprog takes none, qpth comes with 1e-12, and highs adds 1e-7 to the diagonal of
-Q whatever it is asked for. Each solver in a process of its own, on one thread, one problem at a
+takes a tolerance: quadprog takes none, qpth comes with 1e-12, and highs adds 1e-7 to the diagonal
+of Q whatever it is asked for. Each solver in a process of its own, on one thread, one problem at a
 time, though qpcore and qpth are made for batches; {limit:g} s for a problem. Times are CPU time,
 from data in the solver's own layout to its answer.
 
