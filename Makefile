@@ -3,7 +3,7 @@ ARGS ?=
 IN := .venv/bin/
 PIP := $(IN)python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help test demo lint types check bench bench-env clean
+.PHONY: help test demo lint types check bench robustness bench-env clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1 \t/p' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ types: .venv/installed  ## check types
 
 bench: bench-env  ## compare speed with the peers; ARGS="--quick" for a trial
 	$(IN)python -m benchmarks.run $(ARGS)
+
+robustness: bench-env  ## run all solvers over ../shared/data; ARGS="--quick" for a trial
+	$(IN)python -m benchmarks.robustness $(ARGS)
 
 check: lint types test  ## all of the above
 

@@ -32,11 +32,25 @@ class Answer(NamedTuple):
     """Of Q, q, G and h, in the shapes of `Data`."""
 
 
-class Peer:
-    """A solver as the benchmark sees it: prepare once, then forward or forward_backward, timed."""
+class Packaged:
+    """What runs only where some packages are installed."""
 
     packages: tuple[str, ...] = ()
     """What must be importable, and whose versions are reported."""
+
+    def missing(self) -> str | None:
+        """Why this cannot run here, or None if it can."""
+        absent = [name for name in self.packages if util.find_spec(name) is None]
+        return f"{', '.join(absent)} not installed" if absent else None
+
+    def versions(self) -> dict[str, str]:
+        """Version of each package."""
+        return {name: _version(name) for name in self.packages}
+
+
+class Peer(Packaged):
+    """A solver as the benchmark sees it: prepare once, then forward or forward_backward, timed."""
+
     differentiable = False
 
     def __init__(self, name: str, threads: int = 1, pools: int = 1, against: str = "") -> None:
@@ -47,15 +61,6 @@ class Peer:
         """Threads that OpenMP, BLAS and torch may use in each of them."""
         self.against = against
         """The peer whose time this one's is divided by: ours, with the same cores."""
-
-    def missing(self) -> str | None:
-        """Why this peer cannot run here, or None if it can."""
-        absent = [name for name in self.packages if util.find_spec(name) is None]
-        return f"{', '.join(absent)} not installed" if absent else None
-
-    def versions(self) -> dict[str, str]:
-        """Version of each package."""
-        return {name: _version(name) for name in self.packages}
 
     def prepare(self, data: Data) -> Any:
         """Bring the problems into the solver's own layout; not timed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from time import perf_counter
@@ -32,18 +32,30 @@ class PeerError(RuntimeError):
     """A peer raised, died or did not answer."""
 
 
-class Remote:
+class Child:
+    """A process of its own, asked over a pipe: serve(connection, *arguments) runs in it."""
+
+    def __init__(self, serve: Callable[..., None], *arguments: Any, pools: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, *arguments))
+        with environment(dict.fromkeys(POOLS, str(pools)) | {WAIT: wait_policy()}):
+            self.process.start()
+        theirs.close()
+
+    def kill(self) -> None:
+        """End the process, whatever it is doing."""
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+class Remote(Child):
     """A peer that has loaded a workload in a process of its own and waits to be called."""
 
     def __init__(self, name: str, workload: Workload) -> None:
         self.peer = PEERS[name]
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, name, workload))
-        pools = dict.fromkeys(POOLS, str(self.peer.pools))
-        with environment(pools | {WAIT: wait_policy()}):
-            self.process.start()
-        theirs.close()
+        super().__init__(_serve, name, workload, pools=self.peer.pools)
 
     def time(self, task: str) -> float:
         """Do a task, FORWARD or BACKWARD, and return its seconds."""
@@ -59,10 +71,7 @@ class Remote:
             with suppress(OSError):  # it may have just died
                 self.connection.send(STOP)
             self.process.join(10)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-        self.connection.close()
+        self.kill()
 
     def _ask(self, request: Any) -> Any:
         try:

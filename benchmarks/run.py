@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.accuracy import FAILED, GRADIENTS, Residuals, gradient_errors, reference
-from benchmarks.interface import TOLERANCE, Answer, cpus
+from benchmarks.interface import TOLERANCE, Answer
+from benchmarks.machine import load, machine, now
 from benchmarks.peers import PEERS
-from benchmarks.remote import BACKWARD, FORWARD, WAIT, PeerError, Remote, wait_policy
+from benchmarks.remote import BACKWARD, FORWARD, PeerError, Remote
 from benchmarks.report import write
 from benchmarks.workloads import SEED, WORKLOADS, Data, Workload
 
@@ -196,33 +194,6 @@ def summary(values: np.ndarray) -> dict[str, float | None]:
     if not len(finite):
         return {"median": None, "max": None}
     return {"median": float(np.median(finite)), "max": float(finite.max())}
-
-
-def machine() -> dict:
-    """What the seconds were measured on."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [row for row in info.read_text().splitlines() if row.startswith("model name")]
-        cpu = names[0].split(":", 1)[1].strip() if names else cpu
-    return {
-        "cpu": cpu,
-        "cores": cpus(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        WAIT: wait_policy(),
-    }
-
-
-def load() -> float | None:
-    """Processes at work on this machine, averaged over the last minute."""
-    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
-
-
-def now() -> str:
-    """Date and time, UTC, to the second."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import qpcore
+from benchmarks.machine import processor
 from benchmarks.paper.sudoku import plot
 from benchmarks.paper.sudoku.clip import FACTOR
 from benchmarks.paper.sudoku.model import SudokuLayer
@@ -187,13 +188,8 @@ def describe(options: argparse.Namespace, training: Puzzles, test: Puzzles) -> d
 
 def machine() -> dict:
     """What the seconds were measured with."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        cpu = names[0].split(":", 1)[1].strip() if names else cpu
     return {
-        "cpu": cpu,
+        "cpu": processor(),
         "cpus": os.cpu_count(),
         "qpcore threads": qpcore.Settings().thread_count(),
         "python": platform.python_version(),
