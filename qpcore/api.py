@@ -40,7 +40,7 @@ FARKAS = {"sought": FARKAS_RAY, "tol": 1e-20, "rho": 1e-10, "floor": 1e-15}
 DESCENT = {"sought": DESCENT_RAY, "tol": 1e-16, "steps": 60, "leave": 12}
 STAGES = {
     F64: (
-        {"leave": 6},
+        {"leave": 8},
         FARKAS | {"steps": 40, "leave": 12},
         DESCENT,
         FARKAS | {"steps": 120, "leave": 60},
@@ -50,7 +50,7 @@ STAGES = {
         {"rho": 1e-11, "delta": 1e-11, "floor": 1e-13, "leave": 60},
     ),
     F32: (
-        {"leave": 6},
+        {"leave": 8},
         FARKAS | {"rho": 1e-6, "floor": 1e-7, "steps": 40, "leave": 12},
         DESCENT | {"tol": 1e-12, "stiff": 1e3},
         {"leave": 30},
