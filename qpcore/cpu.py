@@ -54,7 +54,8 @@ Factors = namedtuple("Factors", "a b c d")
 def solve_range(data, result, memory, sizes, parameters, start, stop):
     """Solve the problems of a range of groups, as many in a group as the memory has slots."""
     team, slots = team_of_one(), slots_in(memory)
-    work = carve(as_elements(memory), sizes.n, sizes.m, sizes.p, sizes.rows)
+    packs = as_elements(memory)  # pyright: ignore[reportCallIssue]  a Numba intrinsic
+    work = carve(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
     for group in range(start, stop):
         # The search for a ray changes the matrices, which are then loaded again.
         again = group > start and parameters.sought == MINIMUM
@@ -68,7 +69,8 @@ def solve_range(data, result, memory, sizes, parameters, start, stop):
 def differentiate_range(data, answer, cotangents, adjoint, memory, sizes, parameters, start, stop):
     """Solve the adjoint systems of a range of groups."""
     team, slots = team_of_one(), slots_in(memory)
-    work = carve(as_elements(memory), sizes.n, sizes.m, sizes.p, sizes.rows)
+    packs = as_elements(memory)  # pyright: ignore[reportCallIssue]  a Numba intrinsic
+    work = carve(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
     for group in range(start, stop):
         load(work, data, sizes, group * slots, slots, group > start, team)
         load_cotangents(work, answer, cotangents, sizes, group * slots, slots, team)

@@ -7,6 +7,9 @@ from qpcore.kernels.machine import kernel, larger, like, team_max, team_sum, whe
 # Beyond this size a term is taken for overflow; far below the largest float32.
 OVERFLOW = 1e30
 
+# The gap that is aimed at, beside the objective, as a multiple of the tolerance.
+GAP_REACH = 10.0
+
 Measure = namedtuple("Measure", "residual size")
 
 # objective: magnitude of the primal one.
@@ -35,11 +38,13 @@ def excess(work, tol, reach, sizes, team):
     p = where(sane, primal.residual / (tol + tol * primal.size), most)
     g = where(sane, gap.residual / (tol + tol * gap.size), most)
     contract = larger(larger(d, p), g)
-    worst = larger(larger(dual.residual, primal.residual), gap.residual)
-    aim = where(sane, larger(contract, worst / (tol * reach)), most)
-    one = like(1, worst)
-    fair = larger(gap.residual / (one + gap.objective), primal.residual / (one + primal.given))
-    good = where(sane, larger(contract, fair / (tol * reach)), most)
+    one = like(1, contract)
+    relative = gap.residual / (one + gap.objective)
+    far = tol * reach
+    fair = larger(relative, primal.residual / (one + primal.given)) / far
+    close = larger(larger(dual.residual, primal.residual) / far, relative / (tol * GAP_REACH))
+    good = where(sane, larger(contract, fair), most)
+    aim = where(sane, larger(contract, close), most)
     return Excess(d, p, good, aim)
 
 
