@@ -171,8 +171,7 @@ def take_back(solution: Solution) -> None:
     """Make NUMERICAL_ERROR of SOLVED where rounding broke its promise.
 
     The kernels' residuals have the rounding errors of their terms. Beside numbers as large as LARGE
-    these can exceed the tolerance, so there the measures of `Solution` have the last word. They have
-    rounding errors too, hence half the tolerance.
+    these can exceed the tolerance, so there the measures of `Solution` have the last word.
     """
     dtype, solved = solution.problem.dtype, solution.solved
     parts = (solution.x, solution.z, solution.y, solution.z_box)
@@ -180,7 +179,7 @@ def take_back(solution: Solution) -> None:
     doubtful = solved & (np.max(sizes, axis=0) > LARGE[dtype])
     if not doubtful.any():
         return
-    tol = solution.settings.tolerance(dtype) / 2
+    tol = solution.settings.tolerance(dtype)
     kept = solution.primal_residual() <= tol * (1 + solution.primal_scale())
     kept &= solution.dual_residual() <= tol * (1 + solution.dual_scale())
     kept &= solution.duality_gap() <= tol * (1 + solution.gap_scale())

@@ -89,7 +89,7 @@ def warm_ups() -> list[QP]:
     """Problems of several sizes, with and without rows and bounds, to compile for beforehand."""
     rng = np.random.default_rng(0)
     problems = []
-    for n in (2, 40, 160):
+    for n in (2, 40, 250):
         some, none = rng.standard_normal((2, n)), np.zeros((0, n))
         for G, A, bound in ((some, some[:1], 1.0), (none, none, np.inf)):
             lb, ub = np.full(n, -bound), np.full(n, bound)
