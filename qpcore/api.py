@@ -35,7 +35,8 @@ PRECISION = {
 # The stages of a solve, each for what those before left undecided: what they seek, and where they
 # differ from PRECISION. Most problems see the first one only. Its `leave` is for unbounded and
 # infeasible ones, which it cannot solve; the last ones are for the hardest of the Netlib and
-# Maros-Meszaros sets (perold needs the sixth, finnis the eighth).
+# Maros-Meszaros sets (perold needs the sixth, finnis the eighth) and for equations at an angle of
+# 1e-6 (the ninth).
 FARKAS = {"sought": FARKAS_RAY, "tol": 1e-20, "rho": 1e-10, "floor": 1e-15}
 DESCENT = {"sought": DESCENT_RAY, "tol": 1e-16, "steps": 60, "leave": 12}
 STAGES = {
@@ -48,6 +49,7 @@ STAGES = {
         {"rho": 1e-9, "delta": 1e-9, "floor": 1e-11, "leave": 15},
         {"leave": 15},
         {"rho": 1e-11, "delta": 1e-11, "floor": 1e-13, "leave": 60},
+        {"rho": 1e-13, "delta": 1e-15, "floor": 1e-16, "leave": 60},
     ),
     F32: (
         {"leave": 8},
