@@ -6,6 +6,7 @@ import sys
 from functools import cache
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 
 from qpcore.api import STAGES
@@ -23,7 +24,7 @@ def compiled(kernel, dtype, cc):
     """PTX of a kernel; the second capability takes half as long as the first."""
     from qpcore.gpu import compile_ptx
 
-    return compile_ptx(kernel, dtype, cc, stages=len(STAGES))
+    return compile_ptx(kernel, dtype, cc, stages=len(STAGES[np.dtype(dtype)]))
 
 
 def instructions(ptx):
