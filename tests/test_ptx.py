@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from qpcore.api import STAGES
+from qpcore.stages import STAGES
 
 needs_numba_cuda = pytest.mark.skipif(
     find_spec("numba_cuda") is None, reason="needs numba-cuda: pip install qpcore[cuda]"

@@ -18,6 +18,7 @@ from qpcore import Settings, Status, api, cpu
 from qpcore.kernels.transfer import Vectors
 from qpcore.kernels.workspace import elements
 from qpcore.problem import Problem
+from qpcore.stages import parameters_of
 
 # A loose tolerance costs fewer iterations, and the two still agree to the last digits.
 SETTINGS = Settings(tol=1e-4, max_iterations=40, threads=1)
@@ -70,7 +71,7 @@ def test_a_block_finds_the_rays_that_the_cpu_finds(case):
 def arguments(given):
     """What the drivers take: data, sizes, stages."""
     problem = Problem.parse(**given)
-    return api.data_of(problem), api.sizes_of(problem), api.parameters_of(problem, SETTINGS)
+    return api.data_of(problem), api.sizes_of(problem), parameters_of(problem, SETTINGS)
 
 
 def assert_close(found, expected, trace=1e-8):

@@ -1,0 +1,84 @@
+"""What a solve does one after the other, and with what numbers."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from qpcore.kernels.certificate import DESCENT_RAY, FARKAS_RAY, MINIMUM
+from qpcore.kernels.ipm import REAL, WHOLE, Parameters
+from qpcore.problem import Problem
+from qpcore.settings import Settings
+
+F64, F32 = np.dtype(np.float64), np.dtype(np.float32)
+
+# What the dtype can resolve, as fractions of the scaled data, whose entries are near one.
+# rho, delta: regularisation of variables and rows; the KKT matrix has entries up to 1/delta, whose
+# rounding errors rho must cover. ray: residual of a certificate. convexity: what rounding may take
+# from Q's eigenvalues. careful: refine every step from the first, else from the moment on when a
+# residual grows.
+PRECISION = {
+    F64: {"rho": 1e-8, "delta": 1e-8, "floor": 1e-10, "ray": 1e-9, "convexity": 1e-8, "careful": 0},
+    F32: {"rho": 1e-3, "delta": 1e-4, "floor": 1e-6, "ray": 1e-4, "convexity": 1e-5, "careful": 1},
+}
+
+# The stages of a solve, each for what those before left undecided: what they seek, and where they
+# differ from PRECISION. Most problems see the first one only. Its `leave` is for unbounded and
+# infeasible ones, which it cannot solve; the last ones are for the hardest of the Netlib and
+# Maros-Meszaros sets (perold needs the sixth, finnis the eighth) and for equations at an angle of
+# 1e-6 (the ninth).
+FARKAS = {"sought": FARKAS_RAY, "tol": 1e-20, "rho": 1e-10, "floor": 1e-15}
+DESCENT = {"sought": DESCENT_RAY, "tol": 1e-16, "steps": 60, "leave": 12}
+STAGES = {
+    F64: (
+        {"leave": 8},
+        FARKAS | {"steps": 40, "leave": 12},
+        DESCENT,
+        FARKAS | {"steps": 120, "leave": 60},
+        DESCENT | {"stiff": 1e7},
+        {"rho": 1e-9, "delta": 1e-9, "floor": 1e-11, "leave": 15},
+        {"leave": 15},
+        {"rho": 1e-11, "delta": 1e-11, "floor": 1e-13, "leave": 60},
+        {"rho": 1e-13, "delta": 1e-15, "floor": 1e-16, "leave": 60},
+    ),
+    F32: (
+        {"leave": 8},
+        FARKAS | {"rho": 1e-6, "floor": 1e-7, "steps": 40, "leave": 12},
+        DESCENT | {"tol": 1e-12, "stiff": 1e3},
+        {"leave": 30},
+    ),
+}
+
+# Primal and dual residuals of so many times the tolerance are aimed at in absolute terms, as long
+# as that halves them within so many iterations (5).
+REACH, PATIENCE = 100.0, 2
+
+# The best iterate is kept from this iteration on, which most problems do not reach.
+KEEP = 8
+
+# Share of the tolerance that the kernels aim at: they round the residuals that they compare, and
+# SOLVED is a promise about the residuals in float64.
+MARGIN = {F64: 0.9, F32: 0.8}
+
+# Share of the way to the boundary that a step takes.
+SHORTEN = 0.999
+
+
+def parameters_of(problem: Problem, settings: Settings) -> tuple[Parameters, ...]:
+    """Settings and constants of every stage, in the dtype of the data."""
+    return stages_of(problem.dtype, settings.tolerance(problem.dtype), int(settings.max_iterations))
+
+
+@lru_cache(maxsize=64)
+def stages_of(dtype: np.dtype, tol: float, most: int) -> tuple[Parameters, ...]:
+    """Every stage in full."""
+    common = PRECISION[dtype] | {"shorten": SHORTEN, "reach": REACH, "patience": PATIENCE}
+    common |= {"sought": MINIMUM, "max_iterations": most, "steps": most, "leave": most}
+    common |= {"tol": MARGIN[dtype] * tol, "keep": KEEP if most > 3 * KEEP else 0, "stiff": 1e5}
+    stages = []
+    for stage in STAGES[dtype]:
+        numbers = common | stage
+        whole = {name: int(numbers[name]) for name in WHOLE}
+        stages.append(Parameters(**whole, **{name: dtype.type(numbers[name]) for name in REAL}))
+    return tuple(stages)
