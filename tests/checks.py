@@ -1,6 +1,9 @@
 """Judgements on answers, written from the contract and not from qpcore.
 
-Residuals are plain formulas on the original data of one problem at a time, in float64.
+Residuals are plain formulas on the original data of one problem at a time. They are measured in
+extended precision, since a judge has to be more exact than what he judges: beside large numbers the
+rounding errors of float64 alone can reach the tolerance, with either sign, and would acquit and
+convict at random. (Where long double is no wider than double this is float64 after all.)
 """
 
 from typing import NamedTuple
@@ -11,6 +14,8 @@ from oracle import Point, full, one, sensitivity, weighted
 # Numbers of the contract, on purpose not imported from what is judged.
 SOLVED, MAX_ITERATIONS, PRIMAL_INFEASIBLE, DUAL_INFEASIBLE = 0, 1, 2, 3
 NOT_CONVEX, NUMERICAL_ERROR, NONFINITE_INPUT = 4, 5, 6
+
+WIDEST = np.longdouble
 
 
 class Residuals(NamedTuple):
@@ -30,8 +35,8 @@ class Residuals(NamedTuple):
 
 
 def residuals(data, point):
-    """KKT residuals of one problem."""
-    d, (x, z, y, z_box) = full(data), (np.asarray(part, np.float64) for part in point)
+    """KKT residuals of one problem, in extended precision until the last."""
+    d, (x, z, y, z_box) = full(data, WIDEST), (np.asarray(part, WIDEST) for part in point)
     primal, sizes = [0.0], [0.0]
     bounded = np.isfinite(d["lb"]) | np.isfinite(d["ub"])
     for value, lower, upper in (
@@ -44,19 +49,14 @@ def residuals(data, point):
     terms = np.array([d["Q"] @ x, d["q"], d["G"].T @ z, d["A"].T @ y, z_box])
     sums = [x @ d["Q"] @ x, d["q"] @ x, d["b"] @ y]
     sums += [weighted(d["h"], d["h_lower"], z), weighted(d["ub"], d["lb"], z_box)]
-    return Residuals(
-        _largest(primal),
-        np.abs(terms.sum(axis=0)).max(),
-        abs(sum(sums)),
-        max(sizes),
-        np.abs(terms).max(),
-        np.abs(sums).max(),
-    )
+    found = [_largest(primal), np.abs(terms.sum(axis=0)).max(), abs(sum(sums))]
+    found += [max(sizes), np.abs(terms).max(), np.abs(sums).max()]
+    return Residuals(*map(float, found))
 
 
 def _largest(values):
     """Maximum that NaN does not slip through."""
-    return float(np.max(values))
+    return np.max(values)
 
 
 def answers(solution, data):
@@ -120,8 +120,8 @@ def assert_certificate(data, solution, index, tol=1e-6, rounding=0.0):
     very different sizes.
     """
     data = one(data, index)
-    d = full(data)
-    x, z, y, z_box = (np.asarray(part[index], np.float64) for part in _outputs(solution))
+    d = full(data, WIDEST)
+    x, z, y, z_box = (np.asarray(part[index], WIDEST) for part in _outputs(solution))
     verdict = int(np.asarray(solution.status)[index])
     if verdict == PRIMAL_INFEASIBLE:
         assert np.isnan(x).all(), "x has no meaning beside a Farkas ray"
@@ -147,7 +147,7 @@ def assert_certificate(data, solution, index, tol=1e-6, rounding=0.0):
         rows[:] = np.maximum(rows, 0) * above + np.minimum(rows, 0) * below
         improvement = -(d["q"] / cost) @ x
     # float32 rounds the entries of the ray
-    np.testing.assert_allclose(np.abs(ray).max(), 1, rtol=1e-6)
+    np.testing.assert_allclose(float(np.abs(ray).max()), 1, rtol=1e-6)
     assert improvement > 0, f"the ray does not improve: {improvement}"
     worst = (np.abs(residual) - rounding * np.abs(terms).sum(axis=1)).max()
     assert worst <= tol * improvement, f"residual {worst:.1e}, improvement {improvement:.1e}"

@@ -46,18 +46,25 @@ def one(data, index):
     return picked
 
 
-def full(data):
-    """All nine arguments in float64: absent blocks have no rows, absent sides are infinite."""
-    given = {name: np.asarray(value, np.float64) for name, value in data.items()}
+def full(data, dtype=np.float64):
+    """All nine arguments in one dtype: absent blocks have no rows, absent sides are infinite."""
+    given = {name: np.asarray(value, dtype) for name, value in data.items()}
     n = given["q"].size
-    G, A = given.get("G", np.zeros((0, n))), given.get("A", np.zeros((0, n)))
+    G, A = given.get("G", np.zeros((0, n), dtype)), given.get("A", np.zeros((0, n), dtype))
     sizes = {"h": (len(G), np.inf), "h_lower": (len(G), -np.inf), "ub": (n, np.inf)}
     limits = {}
     for name, (size, absent) in {**sizes, "lb": (n, -np.inf)}.items():
         limit = np.broadcast_to(given.get(name, absent), size)
         limits[name] = np.where(np.abs(limit) >= LARGE, absent, limit)
     Q = (given["Q"] + given["Q"].T) / 2
-    return {"Q": Q, "q": given["q"], "G": G, "A": A, "b": given.get("b", np.zeros(0)), **limits}
+    return {
+        "Q": Q,
+        "q": given["q"],
+        "G": G,
+        "A": A,
+        "b": given.get("b", np.zeros(0, dtype)),
+        **limits,
+    }
 
 
 def weighted(upper, lower, z):

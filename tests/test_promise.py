@@ -1,0 +1,94 @@
+"""SOLVED is taken back where rounding leaves it in doubt, and only there."""
+
+import numpy as np
+import pytest
+from checks import WIDEST, answers
+from oracle import full
+from problems import Form, known
+
+from qpcore import Problem, Settings, Solution, Status, promise, solve
+
+FORMS = {
+    "everything": Form(6, 7, 2, "mixed", "mixed"),
+    "bounds": Form(5, 0, 0, box="both"),
+    "no limits": Form(4, 0, 0),
+}
+
+
+def solved(data, x, z=(), y=(), z_box=None, tol=None):
+    """An answer from anywhere that claims to be SOLVED."""
+    x = np.asarray(x, float)
+    parts = [np.asarray(v, float) for v in (z, y, np.zeros_like(x) if z_box is None else z_box)]
+    status = np.zeros(x.shape[:-1], np.int8)
+    settings = Settings(tol=tol)
+    problem = Problem.parse(**data)
+    return Solution(x, *parts, status, status.astype(np.int32), problem, settings)
+
+
+def exact_mass(data, point):
+    """Sums of the magnitudes of the terms of the three residuals, in extended precision."""
+    d = {name: np.abs(value) for name, value in full(data, WIDEST).items()}
+    x, z, y, z_box = (np.abs(np.asarray(part, WIDEST)) for part in point)
+    given = full(data, WIDEST)
+
+    def pull(upper, lower, v):
+        pairs = zip(given[upper], given[lower], v, strict=True)
+        return sum(abs(s * (up if s > 0 else low)) for up, low, s in pairs if s != 0)
+
+    dual = d["Q"] @ x + d["q"] + d["G"].T @ z + d["A"].T @ y + z_box
+    gap = x @ d["Q"] @ x + d["q"] @ x + d["b"] @ y
+    gap += pull("h", "h_lower", point.z) + pull("ub", "lb", point.z_box)
+    rows = np.concatenate([d["G"] @ x, d["A"] @ x, np.zeros(1)])
+    return float(rows.max()), float(dual.max()), float(gap)
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_rounding_is_the_mass_times_a_unit_per_term(form):
+    data = known(form, seed=3, batch=(2, 2)).data
+    solution = solve(**data, throw=False)
+    part = promise.part_of(solution, np.arange(4))
+    found = promise.rounding(part)
+    n, m, p = part.problem.n, part.problem.m, part.problem.p
+    counts = np.array([n, n + m + p, 2 * n + m + p])
+    for i, (_, problem, point) in enumerate(answers(solution, data)):
+        expected = counts * 2.0**-53 * exact_mass(problem, point)
+        np.testing.assert_allclose([v[i] for v in found], expected, rtol=1e-12)
+
+
+def test_what_cancels_beyond_recognition_is_taken_back():
+    # x'Qx = 1 is left over of terms of 1e20. The condition Qx + q = 0 holds to the last digit.
+    Q = np.array([[1.0, -1.0], [-1.0, 1.0]])
+    x = np.array([1e10 + 1, 1e10])
+    solution = solved({"Q": Q, "q": -Q @ x}, x)
+    assert solution.dual_residual() == 0
+    assert solution.duality_gap() == 0, "it looks perfect"
+    promise.take_back(solution)
+    assert solution.status == Status.NUMERICAL_ERROR
+
+
+def test_large_terms_that_do_not_cancel_keep_their_status():
+    x = np.array([1e10, -1e10])
+    solution = solved({"Q": np.eye(2), "q": -x}, x)
+    promise.take_back(solution)
+    assert solution.solved
+
+
+def test_a_broken_promise_is_taken_back_in_float32():
+    # A residual of 1e-4 of its terms beside masses that make the kernels' float32 doubtful.
+    Q = np.array([[1e4, -1e4], [-1e4, 1e4]], np.float32)
+    x = np.array([1.0, 1.0], np.float32)
+    q = np.array([1e-4, -1e-4], np.float32)
+    solution = solved({"Q": Q, "q": q}, x)
+    promise.take_back(solution)
+    assert solution.status == Status.NUMERICAL_ERROR
+
+
+def test_neighbours_have_no_say():
+    Q = np.array([[1.0, -1.0], [-1.0, 1.0]])
+    bad, good = np.array([1e10 + 1, 1e10]), np.array([2.0, 1.0])
+    x = np.array([[good, bad, [np.nan, np.nan]], [bad, good, bad]])
+    solution = solved({"Q": Q, "q": -(x @ Q)}, x, np.zeros((2, 3, 0)), np.zeros((2, 3, 0)))
+    solution.status[0, 2] = Status.NONFINITE_INPUT
+    promise.take_back(solution)
+    broken, nan = Status.NUMERICAL_ERROR, Status.NONFINITE_INPUT
+    assert solution.status.tolist() == [[0, broken, nan], [broken, 0, broken]]
