@@ -10,7 +10,7 @@ from benchmarks.robustness import __main__ as command
 from benchmarks.robustness import judge as judging
 from benchmarks.robustness.judge import FALSE, GOOD, INEXACT, OPEN, SHORT, Answer, judge
 from benchmarks.robustness.problems import QP, Case, load
-from benchmarks.robustness.report import geometric_mean, write
+from benchmarks.robustness.report import geometric_mean, reached, write
 from benchmarks.robustness.results import Run, read, save
 from benchmarks.robustness.solvers import Solver
 from benchmarks.robustness.table import SOLVERS
@@ -127,10 +127,23 @@ def test_residuals_are_those_of_qpbenchmark():
     record = judge(case, "default", Answer(SOLVED, x, z, y, z_box), 0.1)
     primal = max(*(G @ x - h), *abs(A @ x - b), *(lb - x), *(x - ub), 0)
     dual = abs(Q @ x + q + G.T @ z + A.T @ y + z_box).max()
-    gap = x @ Q @ x + q @ x + h @ z + b @ y
-    gap += lb[1:] @ np.minimum(z_box, 0)[1:] + np.delete(ub, 1) @ np.maximum(np.delete(z_box, 1), 0)
-    found = record.primal, record.dual, record.gap, record.gap_relative
-    np.testing.assert_allclose(found, (primal, dual, abs(gap), abs(gap) / 2), rtol=1e-2)
+    pull = lb[1:] @ np.minimum(z_box, 0)[1:] + np.delete(ub, 1) @ np.maximum(np.delete(z_box, 1), 0)
+    terms = np.array([x @ Q @ x, q @ x, h @ z, b @ y, pull])
+    gap = abs(terms.sum())
+    found = record.primal, record.dual, record.gap, record.gap_relative, record.gap_in_terms
+    expected = primal, dual, gap, gap / 2, gap / (1 + abs(terms).max())
+    np.testing.assert_allclose(found, expected, rtol=1e-2)
+
+
+def test_what_reaches_a_level_does_so_with_all_residuals_and_is_solved():
+    record = judge(CASE, "high", ANSWER, 0.1)
+    assert record.reaches(1e-8)
+    for name in ("primal_relative", "dual_relative", "gap_in_terms"):
+        assert not record._replace(**{name: 2e-8}).reaches(1e-8)
+        assert not record._replace(**{name: None}).reaches(1e-8)
+    assert not judge(CASE, "high", ANSWER._replace(verdict=UNDECIDED), 0.1).reaches(1e-8)
+    short = record._replace(name="other", gap_in_terms=2e-8)
+    assert "on 1 of the 2" in reached(Run("qpcore", {}, [record, short]))
 
 
 def test_geometric_mean_counts_failures_as_the_limit():

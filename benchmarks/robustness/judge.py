@@ -75,6 +75,8 @@ class Record(NamedTuple):
     agrees: bool
     """Whether that is within the tolerance of the problem, 1e-6 but for one or two."""
     reason: str
+    gap_in_terms: float | None = None
+    """Divided by 1 + the largest term in it, as qpcore's own rule has it."""
 
     def exact(self, level: float, relative: bool = True) -> bool:
         """Whether it is true, and all three residuals are within the level if it says solved."""
@@ -82,6 +84,12 @@ class Record(NamedTuple):
         values = [getattr(self, f"{name}{end}") for name in ("primal", "dual", "gap")]
         within = all(value is not None and value <= level for value in values)
         return self.true and (within or self.verdict != SOLVED)
+
+    def reaches(self, level: float) -> bool:
+        """Whether it is solved, with all three residuals within the level by qpcore's own rule."""
+        values = self.primal_relative, self.dual_relative, self.gap_in_terms
+        within = all(value is not None and value <= level for value in values)
+        return self.true and self.verdict == SOLVED and within
 
     def outcome(self) -> str:
         """One of GOOD, SHORT, INEXACT, FALSE and OPEN."""
@@ -97,27 +105,29 @@ class Record(NamedTuple):
 def judge(case: Case, setting: str, answer: Answer, seconds: float | None) -> Record:
     """Measure an answer on the problem's own data."""
     qp, true = case.qp, answer.verdict in right(case.group, case.name, case.truth)
-    values: list[float | None] = [None] * 7
+    values: list[float | None] = [None] * 8
     if answer.x is not None and case.objective is not None:
         with np.errstate(all="ignore"):  # an answer may hold anything
             found = _measures(qp, answer, case.objective)
         values = [float(f"{v:.3g}") if np.isfinite(v) else None for v in found]
-    agrees = values[-1] is not None and values[-1] <= case.tol
+    gap_in_terms, error = values.pop(), values[6]
+    agrees = error is not None and error <= case.tol
     seconds = None if seconds is None else float(f"{seconds:.4g}")
     sizes = len(qp.q), len(qp.h), len(qp.b)
     problem = setting, case.group, case.name, *sizes, case.truth
     facts = answer.verdict, true, seconds, answer.iterations, *values, agrees, answer.reason
-    return Record(*problem, *facts)
+    return Record(*problem, *facts, gap_in_terms)
 
 
 def _measures(qp: tuple, answer: Answer, reference: float) -> list[float]:
-    """Three residuals, the same relative, and the error of the objective."""
+    """Three residuals, the same relative, the error of the objective, the gap beside its terms."""
     solution = _solution(qp, answer)
     residuals = solution.primal_residual(), solution.dual_residual(), solution.duality_gap()
     scales = solution.primal_scale(), solution.dual_scale(), abs(reference)
     relative = [value / (1 + scale) for value, scale in zip(residuals, scales, strict=True)]
     error = abs(solution.objective() - reference) / max(1.0, abs(reference))
-    return [float(value) for value in (*residuals, *relative, error)]
+    in_terms = residuals[-1] / (1 + solution.gap_scale())
+    return [float(value) for value in (*residuals, *relative, error, in_terms)]
 
 
 def _solution(qp: tuple, answer: Answer) -> qpcore.Solution:
