@@ -157,6 +157,34 @@ def test_no_wrong_verdict_in_20_000_cases(compiled, recipe):
     assert not list(flaws(recipe))
 
 
+REGRESSIONS = {
+    # A slope of 1e12 beside a Q near one: a direction that Q feels passed for one without end.
+    "steep, and bounded by a small curvature": hostile.Recipe(
+        Form(12, 3, 1, "upper", rank=2), "nearly_unbounded", seed=9645, slope=12
+    ),
+    # Eigenvalues of -0.2 and more, of variables that the scaling of A had made tiny, were SOLVED.
+    "indefinite where A is large": hostile.Recipe(
+        Form(10, 0, 1, "upper", "upper", rank=5),
+        "nearly_infeasible",
+        seed=5,
+        spoils=("indefinite", "indefinite"),
+        units={"equalities": (12, 6)},
+    ),
+    # x'Qx is a sum of numbers around 1e17: the gap was noise, and up to 5 times the tolerance.
+    "much cancels in the gap": hostile.Recipe(
+        Form(11, 13, 1, "mixed", "lower", rank=11),
+        seed=2917183,
+        slope=9,
+        traits=("sparse", "nothing", "fixed", "dependent_rows", "zero_rows", "duplicate_rows"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REGRESSIONS)
+def test_no_wrong_verdict_where_there_was_one(compiled, name):
+    assert not list(flaws(REGRESSIONS[name]))
+
+
 # ---- arguments that are no QP --------------------------------------------------------------------
 
 

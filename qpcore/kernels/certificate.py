@@ -149,6 +149,17 @@ def is_ordinary(sizes, ray_given):
     return (sizes < most) & (ray_given < most) & (like(1, most) < ray_given * most)
 
 
+@kernel(inline=True)
+def is_proof(gain, most, left, left_given, over, threshold):
+    """Whether a ray gains more than rounding of its terms, and leaves little over beside that.
+
+    In the scale of the matrices and, unless the search is over, in that of the data too.
+    """
+    share = like(threshold, gain) * gain
+    clear = gain > like(threshold, gain) * most
+    return clear & (left <= share) & (over | (left_given <= like(SLACK, gain) * share))
+
+
 @kernel
 def proves_infeasible(work, over, threshold, sizes, team):
     """Whether Cᵀv + Aᵀy = 0 while vᵀCx + yᵀAx < 0 at every feasible x (6)."""
@@ -173,11 +184,9 @@ def proves_infeasible(work, over, threshold, sizes, team):
     ray, ray_given = team_max(ray, team), team_max(ray_given, team)
     stray, stray_given = team_max(stray, team), team_max(stray_given, team)
     ordinary = is_ordinary(most + ray + stray + stray_given, ray_given)
-    clear = depth > like(threshold, zero) * most
-    share = like(threshold, zero) * depth
-    small = stray * larger(most, ray) <= share * ray
-    small_given = stray_given * larger(most, ray_given) <= like(SLACK, share) * share * ray_given
-    return ordinary & clear & small & (over | small_given)
+    left = stray * larger(most, ray) / ray
+    left_given = stray_given * larger(most, ray_given) / ray_given
+    return ordinary & is_proof(depth, most, left, left_given, over, threshold)
 
 
 @kernel
@@ -214,11 +223,11 @@ def proves_unbounded(work, over, stiff, threshold, sizes, team):
     bend, bend_given = team_max(bend, team), team_max(bend_given, team)
     rise, rise_given = team_max(rise, team), team_max(rise_given, team)
     ordinary = is_ordinary(most + ray + bend + bend_given + rise + rise_given, ray_given)
-    clear = fall > like(threshold, zero) * most
-    share = like(threshold, zero) * fall
-    small = larger(bend, rise * steep) <= share
-    small_given = larger(bend_given, rise_given * steep_given) <= like(SLACK, share) * share
-    return ordinary & clear & small & (over | small_given)
+    # However steep the objective, what the quadratic does feel stops the fall in the end.
+    unfelt = bend <= like(threshold, zero) * ray
+    left = larger(bend, rise * steep)
+    left_given = larger(bend_given, rise_given * steep_given)
+    return ordinary & unfelt & is_proof(fall, most, left, left_given, over, threshold)
 
 
 @kernel

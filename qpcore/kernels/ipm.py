@@ -33,7 +33,7 @@ from qpcore.kernels.machine import (
 )
 from qpcore.kernels.newton import move, newton, outward
 from qpcore.kernels.presolve import certify_crossed, crossed, fix_equal_limits, is_convex
-from qpcore.kernels.progress import Course, judge, restore_best, set_out
+from qpcore.kernels.progress import Course, copy_iterate, judge, set_out
 from qpcore.kernels.scaling import to_original
 from qpcore.kernels.start import start
 from qpcore.kernels.stopping import OVERFLOW
@@ -123,7 +123,7 @@ def decide(work, course, iterations, sought, sizes, team):
     if sought == MINIMUM:
         gave_up = (status == MAX_ITERATIONS) | (status < 0)
         status = where(gave_up & course.acceptable, like(SOLVED, status), status)
-        restore_best(best, at, course.kept & (gave_up | (status == SOLVED)), sizes, team)
+        copy_iterate(at, best, course.kept & (gave_up | (status == SOLVED)), sizes, team)
     per_cost = where(status == like(PRIMAL_INFEASIBLE, one), one, one / scale.cost[0])
     to_original(at, scale, per_cost, sizes, team)
     certify_crossed(qp, at, sizes, team)
@@ -141,7 +141,7 @@ def examine(work, parameters, sizes, team):
     running = like(RUNNING, qp.q[0])
     if parameters.sought != MINIMUM:
         return running
-    convex = is_convex(qp, system, parameters.convexity, sizes, team)
+    convex = is_convex(qp, scale, system, parameters.convexity, sizes, team)
     status = where(convex, running, like(NOT_CONVEX, running))
     status = where(crossed(qp, sizes, team), like(PRIMAL_INFEASIBLE, running), status)
     sound = scale.flaw[0] + scale.flaw[1] == 0

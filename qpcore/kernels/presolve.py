@@ -5,7 +5,9 @@ import math
 from qpcore.kernels.factor import factor
 from qpcore.kernels.machine import barrier, kernel, larger, like, team_max, team_sum, where
 
-# A matrix with zero diagonal gets at least this much on it before its Cholesky factor is tried.
+# The least that is put on a diagonal before its Cholesky factor is tried: as a share of the largest
+# entry, in units of what rounding may take from an entry itself; and at all.
+SHARE_OF_LARGEST = 1e-4
 LEAST_LIFT = 1e-30
 
 # The floor of pivots that lets every pivot pass, so that a negative one shows.
@@ -77,20 +79,31 @@ def certify_crossed(qp, at, sizes, team):
 
 
 @kernel
-def is_convex(qp, system, convexity, sizes, team):
-    """Whether Q, its diagonal lifted by a rounding error's worth, has a Cholesky factor."""
+def is_convex(qp, scale, system, convexity, sizes, team):
+    """Whether Q, its diagonal lifted by a rounding error's worth, has a Cholesky factor.
+
+    Rounding takes from a pivot in proportion to its own diagonal entry, in every scaling. A share
+    of the largest entry would hide negative curvature of variables that A or G scale down, or whose
+    unit is small; it is granted where it is small in the scale of the matrices and in the data's.
+    """
     n = sizes.n
-    scale = like(0, qp.q[0])
+    one = like(1, qp.q[0])
+    most = one - one
+    most_given = most
     for j in range(team.lane, n, team.width):
-        scale = larger(scale, abs(qp.Q_diagonal[j]))
-    scale = team_max(scale, team)
-    lift = convexity * scale + like(LEAST_LIFT, scale)
+        size = abs(qp.Q_diagonal[j])
+        most = larger(most, size)
+        most_given = larger(most_given, size * scale.per_x[j] * scale.per_x[j])
+    most, most_given = team_max(most, team), team_max(most_given, team)
     for j in range(team.lane, n, team.width):
+        given = most_given * scale.x[j] * scale.x[j]
+        least = like(SHARE_OF_LARGEST, one) * where(given < most, given, most)
+        lift = convexity * larger(abs(qp.Q_diagonal[j]), least) + like(LEAST_LIFT, one)
         system.diagonal[j] = qp.Q_diagonal[j] + lift
     barrier(team)
-    factor(qp.K, system.diagonal, qp.Gt, 0, system.weight, n, like(ANY_PIVOT, scale), team)
-    zero = scale - scale
+    factor(qp.K, system.diagonal, qp.Gt, 0, system.weight, n, like(ANY_PIVOT, one), team)
+    zero = one - one
     failed = zero
     for j in range(team.lane, n, team.width):
-        failed = where(system.diagonal[j] > 0, failed, like(1, scale))
+        failed = where(system.diagonal[j] > 0, failed, one)
     return team_max(failed, team) == 0

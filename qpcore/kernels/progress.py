@@ -49,7 +49,7 @@ def judge(work, course, iteration, iterations, parameters, sizes, team):
     late = like(iteration, one) >= like(parameters.keep, one)
     note = better & (acceptable | late)
     if parameters.sought == MINIMUM and any_lane(note):
-        keep_best(best, at, note, sizes, team)
+        copy_iterate(best, at, note, sizes, team)
         kept = kept | note
     enough = acceptable & ((least <= 1) | (waited >= like(parameters.patience, one)))
     over = enough | (waited >= like(parameters.leave, one))
@@ -78,24 +78,12 @@ def grew(now, before):
 
 
 @kernel
-def keep_best(best, at, better, sizes, team):
-    """Note the iterate where it is better than those before."""
+def copy_iterate(into, source, wanted, sizes, team):
+    """Note an iterate as the best one, or return to that, where wanted."""
     for j in range(team.lane, sizes.n, team.width):
-        best.x[j] = where(better, at.x[j], best.x[j])
+        into.x[j] = where(wanted, source.x[j], into.x[j])
     for i in range(team.lane, sizes.p, team.width):
-        best.y[i] = where(better, at.y[i], best.y[i])
+        into.y[i] = where(wanted, source.y[i], into.y[i])
     for i in range(team.lane, sizes.rows, team.width):
-        best.v[i] = where(better, at.v[i], best.v[i])
-    barrier(team)
-
-
-@kernel
-def restore_best(best, at, wanted, sizes, team):
-    """Return to the best iterate."""
-    for j in range(team.lane, sizes.n, team.width):
-        at.x[j] = where(wanted, best.x[j], at.x[j])
-    for i in range(team.lane, sizes.p, team.width):
-        at.y[i] = where(wanted, best.y[i], at.y[i])
-    for i in range(team.lane, sizes.rows, team.width):
-        at.v[i] = where(wanted, best.v[i], at.v[i])
+        into.v[i] = where(wanted, source.v[i], into.v[i])
     barrier(team)
