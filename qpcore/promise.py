@@ -25,8 +25,8 @@ UNIT = float(np.finfo(F64).eps) / 2
 # The mass per 1 + size up to which the part of the tolerance that the kernels leave free covers
 # their rounding: in float64 a twentieth of 1e-8, in units of rounding. In float32 that would be 16,
 # and doubt every answer, though errors add up to far less. A heuristic there: among 15,000 hostile
-# problems 1e4 let three broken promises pass. Tighter tolerances keep these numbers: a bound for the
-# worst order of adding up, which rounding hardly ever meets, would leave little SOLVED at 1e-12.
+# problems 1e4 let three broken promises pass. Tighter tolerances keep these numbers: a bound for a
+# worst case that rounding hardly ever meets, would leave little SOLVED at 1e-12.
 CLEAR = {F64: 4e6, F32: 3e2}
 
 # SOLVED allows a gap of so many times the tolerance beside the objective.
