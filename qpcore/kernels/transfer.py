@@ -161,7 +161,8 @@ def store(result, work, sought, sizes, first, slots, team):
             primal = iterate or status == DUAL_INFEASIBLE
             dual = iterate or status == PRIMAL_INFEASIBLE
             # What an earlier stage found stays if this one found nothing, or had no iteration left.
-            idle = before[0, slot] > 0 and iterations[0, slot] == before[0, slot] and iterate
+            idle = before[0, slot] > 0 and iterations[0, slot] == before[0, slot]
+            idle = idle and iterate and status != SOLVED
             if not idle and (sought == MINIMUM or not iterate):
                 at = work.at
                 store_vector(result.x[problem], at.x, 0, primal, slot, team)
