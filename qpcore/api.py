@@ -202,7 +202,7 @@ def data_of(problem: Problem) -> Data:
     for row, name, array in zip(entry, names, arrays, strict=True):
         if len(array) != 1:
             row[:] = problem.index(name)
-    return Data(*arrays, entry)
+    return Data._make([*arrays, entry])
 
 
 def sizes_of(problem: Problem) -> Sizes:

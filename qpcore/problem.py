@@ -209,9 +209,7 @@ def _check_partners(arrays: dict[str, np.ndarray], sizes: dict[str, int]) -> Non
                 )
 
 
-def _check_core(
-    name: str, array: np.ndarray, core: tuple[int, ...], sizes: dict[str, int]
-) -> None:
+def _check_core(name: str, array: np.ndarray, core: tuple[int, ...], sizes: dict[str, int]) -> None:
     """Compare the last axes with the sizes; a single number does for a limit."""
     if array.shape[-len(core) :] == core or (name in NO_LIMIT and array.ndim == 0):
         return

@@ -10,6 +10,9 @@ from qpcore.status import Status
 # Answers with larger numbers than this are measured again on the data as given.
 LARGE = {np.dtype(np.float64): 1e6, np.dtype(np.float32): 1e2}
 
+# Of so many numbers the sum of squares is found faster than the largest.
+FEW = 4096
+
 
 def take_back(solution: Solution) -> None:
     """Make NUMERICAL_ERROR of SOLVED where rounding broke its promise.
@@ -19,9 +22,10 @@ def take_back(solution: Solution) -> None:
     """
     dtype = solution.problem.dtype
     parts = (solution.x, solution.z, solution.y, solution.z_box)
-    # Nothing exceeds the root of the sum of squares, which a BLAS has at once. It is no number
-    # where an answer is none; the details decide then.
-    if all(np.vdot(part, part) <= LARGE[dtype] ** 2 for part in parts):
+    # A short cut for few problems: no number exceeds the root of the sum of squares. That is NaN
+    # where an answer is, and then the details decide. BLAS would take threads of its own for more.
+    short = sum(part.size for part in parts) <= FEW
+    if short and all(np.vdot(part, part) <= LARGE[dtype] ** 2 for part in parts):
         return
     sizes = [np.abs(part).max(axis=-1, initial=0) for part in parts]
     doubtful = solution.solved & (np.max(sizes, axis=0) > LARGE[dtype])
