@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.standing import BACKWARD, FORWARD, each, exponent, series
+from benchmarks.standing import BACKWARD, FORWARD, each, exponent, series, short
 
 RED, PALE, GREY = "#c1121f", "#e5989b", "#8d99ae"
 COLOURS = {
@@ -61,7 +61,7 @@ def bar_panel(panel: Any, workload: dict, task: str) -> None:
     values = [1e6 * seconds for seconds, _ in timed]
     colours = [GREY if p["against"] else RED if p["threads"] > 1 else PALE for _, p in timed]
     drawn = panel.barh(range(len(names)), values, color=colours)
-    panel.bar_label(drawn, [f"{v:.3g}" for v in values], padding=2, fontsize="x-small")
+    panel.bar_label(drawn, [short(v) for v in values], padding=2, fontsize="x-small")
     panel.set_yticks(range(len(names)), names, fontsize="x-small")
     panel.invert_yaxis()
     panel.set_title(workload["name"], fontsize="medium")

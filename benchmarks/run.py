@@ -76,7 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def shortened(workload: Workload, quick: bool) -> Workload:
     """The workload, or less of it for a trial."""
     few = max(min(8, workload.batch), workload.batch // 16)
-    return replace(workload, batch=few) if quick else workload
+    if not quick or few == workload.batch:
+        return workload
+    return replace(workload, batch=few, name=f"{workload.name}, {few} of them")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

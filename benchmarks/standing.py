@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 FORWARD, BACKWARD = "forward", "forward + backward"
@@ -26,7 +28,7 @@ def fastest(workload: dict, task: str) -> tuple[str, float] | None:
     return _least(others, task)
 
 
-def _least(peers, task: str) -> tuple[str, float] | None:
+def _least(peers: Iterable[dict], task: str) -> tuple[str, float] | None:
     seconds = {p["peer"]: each(p, task) for p in peers}
     found = {name: value for name, value in seconds.items() if value is not None}
     return min(found.items(), key=lambda item: item[1]) if found else None
@@ -55,7 +57,7 @@ def rates(report: dict) -> tuple[dict[str, str], list[list[str]]]:
     columns = {"workload": "---", "MFLOP per iteration": "--:", "iterations": "--:"}
     columns |= {f"{name}, GFLOP/s": "--:" for name in names}
     columns |= {f"{name}, share of dgemm": "--:" for name in names}
-    columns["2 threads over 1"] = "--:"
+    columns["all cores over one"] = "--:"
     rows = []
     for workload in report["workloads"]:
         peers = {p["peer"]: p for p in workload["peers"] if p["peer"] in names and "GFLOP/s" in p}
@@ -65,7 +67,7 @@ def rates(report: dict) -> tuple[dict[str, str], list[list[str]]]:
         cells = [workload["name"], f"{workload['flops per iteration'] / 1e6:.3g}"]
         cells.append(f"{some['iterations']:.1f}")
         speeds = [peers[name]["GFLOP/s"] if name in peers else None for name in names]
-        cells += ["-" if v is None else f"{v:.1f}" for v in speeds]
+        cells += ["-" if v is None else f"{v:.3g}" for v in speeds]
         for name, speed in zip(names, speeds, strict=True):
             limit = report["dgemm"].get(str(peers[name]["threads"])) if name in peers else None
             cells.append(f"{100 * speed / limit:.0f} %" if speed and limit else "-")

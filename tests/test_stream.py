@@ -25,7 +25,7 @@ def collected(stream):
     return {name: np.concatenate([found[name] for _, found in parts]) for name in names}, edges
 
 
-@pytest.mark.parametrize("memory", [1, 5e3, 2e4, 2**30])
+@pytest.mark.parametrize("memory", [1, 5e3, 1.2e4, 2**30])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_bits_of_one_solve(form, dtype, memory):
