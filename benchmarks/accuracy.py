@@ -90,8 +90,9 @@ def gradient_errors(
 
 
 def _error(pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:
-    largest = max(np.abs(exact).max(initial=0) for _, exact in pairs)
-    return max(np.abs(found - exact).max(initial=0) for found, exact in pairs) / (largest or 1.0)
+    largest = max((np.abs(exact).max(initial=0) for _, exact in pairs), default=0.0)
+    errors = (np.abs(found - exact).max(initial=0) for found, exact in pairs)
+    return max(errors, default=0.0) / (largest or 1.0)
 
 
 def exact_gradients(one: Data, answer: Answer, dx: np.ndarray) -> dict[str, np.ndarray]:

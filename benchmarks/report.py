@@ -33,8 +33,8 @@ over that of the named one, which has the same cores; above 1, ours is faster. *
 objective*: the largest over the batch, relative to the size of the terms; - where a solver gives no
 multipliers. *gradient*: median and largest error of any gradient over the largest entry of any,
 against exact ones on the first {problems} problems; the one of Q is left out for cvxpylayers, which
-takes a factor of it. *Failures*: problems that the solver gave up, or with a residual above
-{failed:.0e}. Tolerance {tolerance:.0e} where one can be set; quadprog has none."""
+takes a factor of it, and qpax is off by its gradient of G. *Failures*: problems that the solver
+gave up, or with a residual above {failed:.0e}. Tolerance {tolerance:.0e} where one can be set; quadprog has none."""
 
 
 STANDING = """\

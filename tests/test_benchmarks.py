@@ -35,9 +35,8 @@ FAMILIES = {
 }
 """A small workload of every form that arguments take."""
 
-LOOSE = {"qpax": 3.0, "cvxpylayers": 3.0}
-"""Largest median error of the gradients, where it is not 1e-4: what these peers were seen to have
-on rows with dense G is about as large as the gradient itself, which the results report."""
+GRADIENT_ERROR = {"cvxpylayers": 1e-2}
+"""Largest median error of the gradients, where it is not 1e-4: LSQR stops where it likes."""
 
 
 @pytest.fixture
@@ -147,8 +146,11 @@ def test_peer_solves_and_differentiates(peer, workload):
         pulled = peer.read(data, peer.forward_backward(ready, dx)).gradients
         assert all(value.shape == getattr(data, name).shape for name, value in pulled.items())
         assert pulled.keys() >= data.given().keys() - {"Q"}
+        if peer.name == "qpax" and "G" in pulled:
+            wrong = gradient_errors(data, expected, dx, {"G": pulled.pop("G")})
+            assert np.median(wrong) > 1e-2, "qpax has mended its gradient of G: compare it too"
         errors = gradient_errors(data, expected, dx, pulled)
-        assert np.median(errors) < LOOSE.get(peer.name, 1e-4)
+        assert np.median(errors) < GRADIENT_ERROR.get(peer.name, 1e-4)
 
 
 @pytest.mark.parametrize("peer", params("piqp-forked", "daqp-forked"), indirect=True)
