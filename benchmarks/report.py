@@ -34,7 +34,8 @@ objective*: the largest over the batch, relative to the size of the terms; - whe
 multipliers. *gradient*: median and largest error of any gradient over the largest entry of any,
 against exact ones on the first {problems} problems; the one of Q is left out for cvxpylayers, which
 takes a factor of it, and qpax is off by its gradient of G. *Failures*: problems that the solver
-gave up, or with a residual above {failed:.0e}. Tolerance {tolerance:.0e} where one can be set; quadprog has none."""
+gave up, or with a residual above {failed:.0e}. Tolerance {tolerance:.0e} where one can be set;
+quadprog has none."""
 
 
 STANDING = """\
