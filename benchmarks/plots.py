@@ -66,6 +66,7 @@ def bar_panel(panel: Any, workload: dict, task: str) -> None:
     panel.invert_yaxis()
     panel.set_title(workload["name"], fontsize="medium")
     panel.set_xscale("log")
+    panel.tick_params(axis="x", which="minor", labelbottom=False)
     panel.margins(x=0.25)
     panel.grid(axis="x", alpha=0.3)
     panel.set_axisbelow(True)
