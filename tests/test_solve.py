@@ -45,6 +45,7 @@ def test_float32(form):
     assert solution.iterations.max() <= 20
 
 
+@pytest.mark.timeout(1800)  # with an empty cache, on a busy machine
 def test_large_problems_in_float32():
     # Solved one at a time, with code of their own: a bare float64 in a kernel once kept it from
     # being compiled.
