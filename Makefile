@@ -3,7 +3,7 @@ ARGS ?=
 IN := .venv/bin/
 PIP := $(IN)python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help test demo lint types check bench robustness bench-env clean
+.PHONY: help test demo lint types check bench bench-all robustness bench-env clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1 \t/p' $(MAKEFILE_LIST)
@@ -21,7 +21,10 @@ lint: .venv/installed  ## check style and format
 types: .venv/installed  ## check types
 	$(IN)pyright
 
-bench: bench-env  ## compare speed with the peers; ARGS="--quick" for a trial
+bench: bench-env  ## compare speed with the peers, in under five minutes
+	$(IN)python -m benchmarks.run --quick $(ARGS)
+
+bench-all: bench-env  ## the same with all peers, workloads and sizes: an hour
 	$(IN)python -m benchmarks.run $(ARGS)
 
 robustness: bench-env  ## run all solvers over ../shared/data; ARGS="--quick" for a trial

@@ -16,31 +16,34 @@ GRADIENTS = 64
 
 
 class Residuals:
-    """Of a batch of answers, (B,) each, NaN where a solver does not give what the measure needs.
+    """Of the answers to the first problems, (B,) each, NaN where a solver does not say enough.
 
     `primal`, `dual` and `gap` are those of `qpcore.Solution`, divided by 1 + the size of their
     terms; `objective` is |f(x) - f(x*)| / (1 + |f(x*)|), with x* from `reference`.
     """
 
     def __init__(self, data: Data, answer: Answer) -> None:
-        z = np.zeros_like(data.h) if answer.z is None else answer.z
-        solution = _solution(data, answer.x, z)
-        self.answer = answer
-        self.value = solution.objective()
-        self.primal = solution.primal_residual() / (1 + solution.primal_scale())
-        self.dual = solution.dual_residual() / (1 + solution.dual_scale())
-        self.gap = solution.duality_gap() / (1 + solution.gap_scale())
-        self.objective = np.full(len(data.q), np.nan)
-        if answer.z is None:
+        count = len(answer.x)
+        data = data.first(count)
+        self.answer, self.count, self.certified = answer, count, answer.z is not None
+        solution = as_solution(data, answer)
+        with np.errstate(all="ignore"):  # an answer may hold anything
+            self.value = solution.objective()
+            self.primal = solution.primal_residual() / (1 + solution.primal_scale())
+            self.dual = solution.dual_residual() / (1 + solution.dual_scale())
+            self.gap = solution.duality_gap() / (1 + solution.gap_scale())
+        self.objective = np.full(count, np.nan)
+        if not self.certified:
             self.dual, self.gap = self.objective, self.objective
 
     def compare(self, best: Residuals) -> None:
         """Fill in `objective`."""
-        self.objective = np.abs(self.value - best.value) / (1 + np.abs(best.value))
+        value = best.value[: self.count]
+        self.objective = np.abs(self.value - value) / (1 + np.abs(value))
 
     def worst(self) -> np.ndarray:
         """(B,) largest of the measures that say whether x is optimal; NaN if they cannot."""
-        if self.answer.z is None:
+        if not self.certified:
             return np.maximum(self.primal, self.objective)
         return np.maximum(np.maximum(self.primal, self.dual), self.gap)
 
@@ -51,56 +54,80 @@ class Residuals:
 
 def reference(data: Data, found: list[Residuals]) -> Residuals | None:
     """For each problem the best of the answers that come with multipliers; None without any."""
-    certified = [r for r in found if r.answer.z is not None]
-    if not certified:
+    certified = [r for r in found if r.certified]
+    if not any(r.count == len(data.q) for r in certified):
         return None
-    error = np.stack([np.nan_to_num(r.worst(), nan=np.inf) for r in certified])
-    pick = error.argmin(axis=0), np.arange(len(data.q))
-    x = np.stack([r.answer.x for r in certified])[pick]
-    z = np.stack([np.asarray(r.answer.z) for r in certified])[pick]
-    return Residuals(data, Answer(x, z, np.ones(len(x), bool)))
+    error = np.full((len(certified), len(data.q)), np.inf)
+    for row, residuals in zip(error, certified, strict=True):
+        row[: residuals.count] = np.nan_to_num(residuals.worst(), nan=np.inf)
+    pick = [certified[k].answer for k in error.argmin(axis=0)]
+    parts = {
+        name: np.stack([np.asarray(getattr(answer, name))[i] for i, answer in enumerate(pick)])
+        for name in ("x", "z", "y", "z_box")
+    }
+    return Residuals(data, Answer(solved=np.ones(len(pick), bool), **parts))
 
 
 def gradient_errors(
-    data: Data, best: Answer, dx: np.ndarray, gradients: tuple[np.ndarray, ...]
+    data: Data, best: Answer, dx: np.ndarray, gradients: dict[str, np.ndarray]
 ) -> np.ndarray:
-    """Error of the gradients of Q, q, G, h, in the first problems, against exact ones.
+    """Error of the gradients that there are, against exact ones.
 
-    For each problem the largest, over the four, of max|g - g*| / max|g*|.
+    One number for each of the first problems, and one more if the batch shares arguments: the
+    largest |g - g*| in the gradients of all arguments over the largest |g*|. An argument alone
+    would not do: at a vertex the gradient of Q is zero.
     """
-    errors = []
-    for i in range(len(gradients[0])):
-        one = Data(*(array[i] for array in data))
-        exact = exact_gradients(one, best.x[i], best.z[i], dx[i])
-        pairs = zip((g[i] for g in gradients), exact, strict=True)
-        errors.append(max(np.abs(g - e).max() / (np.abs(e).max() or 1.0) for g, e in pairs))
-    return np.array(errors)
+    shared = data.shared() & gradients.keys()
+    own, few = gradients.keys() - shared, min(GRADIENTS, len(data.q))
+    exact = []
+    for i, one in enumerate(data.problems()[: None if shared else few]):
+        parts = best.x[i], best.solved[i], best.z[i], best.y[i], best.z_box[i]
+        exact.append(exact_gradients(one, Answer(*parts), dx[i]))
+    pairs = [[(gradients[name][i], exact[i][name]) for name in own] for i in range(few)]
+    if shared:
+        pairs.append([(gradients[k], np.sum([g[k] for g in exact], axis=0)) for k in shared])
+    return np.array([_error(problem) for problem in pairs])
 
 
-def exact_gradients(
-    data: Data, x: np.ndarray, z: np.ndarray, dx: np.ndarray
-) -> tuple[np.ndarray, ...]:
-    """Gradients of one problem from its active rows: z > h - Gx at a nearby answer (x, z).
+def _error(pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:
+    largest = max((np.abs(exact).max(initial=0) for _, exact in pairs), default=0.0)
+    errors = (np.abs(found - exact).max(initial=0) for found, exact in pairs)
+    return max(errors, default=0.0) / (largest or 1.0)
 
-    With the active rows as equations x and z solve one linear system K [x; z] = [-q; h], and
-    K u = [dx; 0] gives dQ = -(u x' + x u')/2, dq = -u, dG = -(z u' + v x'), dh = v, [u; v] for u.
+
+def exact_gradients(one: Data, answer: Answer, dx: np.ndarray) -> dict[str, np.ndarray]:
+    """Gradients of one problem from its active limits: |z| > distance at a nearby answer.
+
+    With the active rows C of [G; I; A] as equations Cx = d, x and their multipliers z solve one
+    linear system K [x; z] = [-q; d], and K u = [dx; 0] gives dQ = -(u x' + x u')/2, dq = -u,
+    dC = -(z u' + v x'), dd = v, [u; v] for u.
     """
-    n, active = len(x), z > data.h - data.G @ x
-    G, h = data.G[active], data.h[active]
-    K = np.block([[data.Q, G.T], [G, np.zeros((len(h), len(h)))]])
-    right = np.stack([np.r_[-data.q, h], np.r_[dx, np.zeros(len(h))]], axis=1)
+    n, z_box = len(one.q), np.asarray(answer.z_box)
+    rows = answer.z > one.h - one.G @ answer.x
+    upper, lower = z_box > one.ub - answer.x, -z_box > answer.x - one.lb
+    I = np.eye(n)  # noqa: E741
+    C = np.vstack([one.G[rows], I[upper], I[lower], one.A])
+    d = np.r_[one.h[rows], one.ub[upper], one.lb[lower], one.b]
+    K = np.block([[one.Q, C.T], [C, np.zeros((len(d), len(d)))]])
+    right = np.stack([np.r_[-one.q, d], np.r_[dx, np.zeros(len(d))]], axis=1)
     (x, u), (z, v) = (part.T for part in np.split(np.linalg.solve(K, right), [n]))
-    dG, dh = np.zeros_like(data.G), np.zeros_like(data.h)
-    dG[active], dh[active] = -(np.outer(z, u) + np.outer(v, x)), v
-    return -0.5 * (np.outer(u, x) + np.outer(x, u)), -u, dG, dh
+    dC = -(np.outer(z, u) + np.outer(v, x))
+    cuts = np.cumsum([rows.sum(), upper.sum(), lower.sum()])
+    out = {"Q": -0.5 * (np.outer(u, x) + np.outer(x, u)), "q": -u}
+    out |= {name: np.zeros_like(getattr(one, name)) for name in ("G", "h", "A", "b", "lb", "ub")}
+    out["G"][rows], _, _, out["A"][:] = np.split(dC, cuts)
+    out["h"][rows], out["ub"][upper], out["lb"][lower], out["b"][:] = np.split(v, cuts)
+    return out
 
 
-def _solution(data: Data, x: np.ndarray, z: np.ndarray) -> qpcore.Solution:
+def as_solution(data: Data, answer: Answer) -> qpcore.Solution:
     """An answer from anywhere as a Solution, for its measures."""
-    batch, n = data.q.shape
-    codes, none = np.zeros(batch, np.int8), np.zeros((batch, 0))
     problem = qpcore.Problem.parse(*data)
+    batch, codes = data.q.shape[0], np.zeros(len(data.q), np.int8)
+    sizes = {"z": problem.m, "y": problem.p, "z_box": problem.n}
+    parts = [
+        np.zeros((batch, size)) if getattr(answer, name) is None else getattr(answer, name)
+        for name, size in sizes.items()
+    ]
     settings = qpcore.Settings()
-    return qpcore.Solution(
-        x, z, none, np.zeros((batch, n)), codes, codes.astype(np.int32), problem, settings
-    )
+    return qpcore.Solution(answer.x, *parts, codes, codes.astype(np.int32), problem, settings)

@@ -20,16 +20,23 @@ def cpus() -> int:
 
 
 class Answer(NamedTuple):
-    """What a solver returns for a batch."""
+    """What a solver returns for a batch; multipliers in the signs of `qpcore.Solution`."""
 
     x: np.ndarray
     """(B, n)"""
-    z: np.ndarray | None
-    """(B, m) multipliers >= 0 of Gx <= h, or None where the solver keeps them."""
     solved: np.ndarray
     """(B) bool, what the solver says of itself."""
-    gradients: tuple[np.ndarray, ...] | None = None
-    """Of Q, q, G and h, in the shapes of `Data`."""
+    z: np.ndarray | None = None
+    """(B, m) multipliers of Gx <= h; this and the next two None where the solver keeps them."""
+    y: np.ndarray | None = None
+    """(B, p) multipliers of Ax = b."""
+    z_box: np.ndarray | None = None
+    """(B, n) multipliers of the bounds: >= 0 at ub, <= 0 at lb."""
+    gradients: dict[str, np.ndarray] | None = None
+    """By the name of the argument, in the shapes of `Data`; what a solver does not offer is not
+    there."""
+    iterations: np.ndarray | None = None
+    """(B) iterations, of ours."""
 
 
 class Packaged:
@@ -53,12 +60,16 @@ class Peer(Packaged):
 
     differentiable = False
 
+    probed = False
+    """Whether one batch may take it minutes; it then gets only as many problems as it can do in
+    seconds."""
+
     def __init__(self, name: str, threads: int = 1, pools: int = 1, against: str = "") -> None:
         self.name = name
         self.threads = threads
         """Threads or processes that work on the batch."""
         self.pools = pools
-        """Threads that OpenMP, BLAS and torch may use in each of them."""
+        """Threads that OpenMP, BLAS, torch and the like may use in each of them."""
         self.against = against
         """The peer whose time this one's is divided by: ours, with the same cores."""
 
@@ -66,13 +77,17 @@ class Peer(Packaged):
         """Bring the problems into the solver's own layout; not timed."""
         return data
 
-    def forward(self, ready: Any) -> Answer:
+    def forward(self, ready: Any) -> Any:
         """Solve the batch."""
         raise NotImplementedError
 
-    def forward_backward(self, ready: Any, dx: np.ndarray) -> Answer:
-        """Solve the batch and pull the cotangent of x back to Q, q, G and h."""
+    def forward_backward(self, ready: Any, dx: np.ndarray) -> Any:
+        """Solve the batch and pull the cotangent of x back to the data."""
         raise NotImplementedError
+
+    def read(self, data: Data, found: Any) -> Answer:
+        """Make an Answer of what forward or forward_backward returned; not timed."""
+        return found
 
 
 def _version(package: str) -> str:

@@ -1,37 +1,41 @@
-"""Solvers of single problems: in a loop over the batch, or in one loop on each core.
-
-The forked processes live from `prepare` on, inherit the problems without a copy, and write answers
-into shared memory: what is timed is solving, and one message to and from each process.
-"""
+"""Solvers of single problems, called in a loop over the batch."""
 
 from __future__ import annotations
 
-import math
-import mmap
-import multiprocessing
 from collections.abc import Callable
-from itertools import pairwise
-from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from benchmarks.interface import TOLERANCE, Answer, Peer
+from benchmarks.rows import multipliers, rows
 from benchmarks.workloads import Data
 
 
 class Loop(Peer):
-    """A solver of single problems, called for one after the other."""
+    """A solver of single problems that writes its answers into common arrays."""
+
+    probed = True
+
+    def prepare(self, data: Data) -> Any:
+        """Lists, so that the loop indexes no arrays: (data, [arguments of each problem])."""
+        return data, [self.arrange(one) for one in data.problems()]
+
+    def arrange(self, one: Data) -> Any:
+        """Bring one problem into the solver's own layout."""
+        raise NotImplementedError
 
     def forward(self, ready: Any) -> Answer:  # noqa: D102
-        answer = self.blank(ready, np.empty)
+        answer = self.blank(ready[0], np.empty)
         self.solve_range(ready, answer, 0, len(answer.x))
         return answer
 
-    def blank(self, ready: Any, empty: Callable[[tuple[int, ...], type], np.ndarray]) -> Answer:
+    def blank(self, data: Data, empty: Callable[[tuple[int, ...], type], np.ndarray]) -> Answer:
         """Make arrays for the answer with empty(shape, dtype)."""
-        batch, m, n = ready[2].shape
-        return Answer(empty((batch, n), float), empty((batch, m), float), empty((batch,), bool))
+        batch, n = data.q.shape
+        m, p = (0 if limit is None else limit.shape[-1] for limit in (data.h, data.b))
+        x, z, y, z_box = (empty((batch, size), float) for size in (n, m, p, n))
+        return Answer(x, empty((batch,), bool), z, y, z_box)
 
     def solve_range(self, ready: Any, answer: Answer, start: int, stop: int) -> None:
         """Solve the problems start..stop into the answer."""
@@ -43,21 +47,27 @@ class Piqp(Loop):
 
     packages = ("piqp",)
 
-    def prepare(self, data: Data) -> Data:  # noqa: D102
-        columns = [np.ascontiguousarray(a.swapaxes(1, 2)).swapaxes(1, 2) for a in (data.Q, data.G)]
-        return Data(columns[0], data.q, columns[1], data.h)
+    def arrange(self, one: Data) -> dict[str, np.ndarray]:  # noqa: D102
+        names = {"Q": "P", "q": "c", "G": "G", "h": "h_u", "A": "A", "b": "b"}
+        kept = {names[k]: np.asfortranarray(v) for k, v in one._asdict().items() if k in names}
+        kept = {name: value for name, value in kept.items() if value.size}
+        bounds = {"x_l": one.lb, "x_u": one.ub}
+        return kept | {k: v.copy() for k, v in bounds.items() if np.isfinite(v).any()}
 
-    def solve_range(self, ready: Data, answer: Answer, start: int, stop: int) -> None:  # noqa: D102
+    def solve_range(self, ready: Any, answer: Answer, start: int, stop: int) -> None:  # noqa: D102
         import piqp
 
-        solver = piqp.DenseSolver()
+        solver, given = piqp.DenseSolver(), ready[1]
         for name in ("eps_abs", "eps_rel", "eps_duality_gap_abs", "eps_duality_gap_rel"):
             setattr(solver.settings, name, TOLERANCE)
+        x, solved, *multipliers = answer[:5]
+        z, y, z_box = map(np.asarray, multipliers)
         for i in range(start, stop):
             change = solver.update if i > start else solver.setup
-            change(P=ready.Q[i], c=ready.q[i], G=ready.G[i], h_u=ready.h[i])
-            answer.solved[i] = solver.solve() == piqp.PIQP_SOLVED
-            answer.x[i], answer.z[i] = solver.result.x, solver.result.z_u
+            change(**given[i])
+            solved[i] = solver.solve() == piqp.PIQP_SOLVED
+            found = solver.result
+            x[i], y[i], z[i], z_box[i] = found.x, found.y, found.z_u, found.z_bu - found.z_bl
 
 
 class Daqp(Loop):
@@ -65,14 +75,33 @@ class Daqp(Loop):
 
     packages = ("daqp",)
 
-    def solve_range(self, ready: Data, answer: Answer, start: int, stop: int) -> None:  # noqa: D102
+    def arrange(self, one: Data) -> tuple:
+        """Bounds first, if there are any, then G and A; sense 5 is an equation."""
+        n, m, p = len(one.q), len(one.h), len(one.b)
+        bounded = bool(np.isfinite([one.lb, one.ub]).any())
+        upper, lower = np.r_[one.h, one.b], np.r_[np.full(m, -np.inf), one.b]
+        if bounded:
+            upper, lower = np.r_[one.ub, upper], np.r_[one.lb, lower]
+        sense = np.zeros(len(upper), np.int32)
+        sense[len(upper) - p :] = 5
+        rows = np.ascontiguousarray(np.vstack([one.G, one.A]).reshape(m + p, n))
+        limits = np.minimum(upper, 1e30), np.maximum(lower, -1e30)
+        return one.Q.copy(), one.q.copy(), rows, *limits, sense
+
+    def solve_range(self, ready: Any, answer: Answer, start: int, stop: int) -> None:  # noqa: D102
         import daqp
 
+        data, given = ready
+        x, solved, z, y, z_box = answer[:5]
+        n, m = x.shape[1], z.shape[1]
+        first = n if data.lb is not None or data.ub is not None else 0
+        z_box[start:stop] = 0
         for i in range(start, stop):
-            answer.x[i], _, flag, info = daqp.solve(
-                ready.Q[i], ready.q[i], ready.G[i], ready.h[i], primal_tol=TOLERANCE
-            )
-            answer.z[i], answer.solved[i] = info["lam"], flag == 1
+            x[i], _, flag, info = daqp.solve(*given[i], primal_tol=TOLERANCE)
+            multiplier = info["lam"]
+            z[i], y[i] = multiplier[first : first + m], multiplier[first + m :]
+            z_box[i, :first] = multiplier[:first]
+            solved[i] = flag == 1
 
 
 class Quadprog(Loop):
@@ -80,87 +109,33 @@ class Quadprog(Loop):
 
     packages = ("quadprog",)
 
-    def prepare(self, data: Data) -> Data:  # noqa: D102
-        return Data(data.Q, -data.q, -data.G, -data.h)
+    def prepare(self, data: Data) -> Any:
+        """Bounds are rows; equations come first."""
+        problems = rows(data).problems()
+        return data, [self.arrange(one) for one in problems]
 
-    def solve_range(self, ready: Data, answer: Answer, start: int, stop: int) -> None:  # noqa: D102
-        for i in range(start, stop):
-            answer.x[i], answer.z[i], answer.solved[i] = self._solve_one(*(a[i] for a in ready))
+    def arrange(self, one: Data) -> tuple:
+        """Minimise 0.5 x'Qx - a'x subject to C'x >= b."""
+        C, b = -np.vstack([one.A, one.G]), -np.r_[one.b, one.h]
+        return one.Q.copy(), -one.q, np.asfortranarray(C.T), b, len(one.b)
 
-    def _solve_one(self, Q: np.ndarray, a: np.ndarray, C: np.ndarray, b: np.ndarray) -> tuple:
-        """Minimise 0.5 x'Qx - a'x subject to Cx >= b."""
+    def blank(self, data: Data, empty: Callable[[tuple[int, ...], type], np.ndarray]) -> Answer:
+        """The multipliers of all rows stand in z until they are read."""
+        return super().blank(rows(data), empty)
+
+    def solve_range(self, ready: Any, answer: Answer, start: int, stop: int) -> None:  # noqa: D102
         import quadprog
 
-        try:
-            found = quadprog.solve_qp(Q, a, C.T, b)
-        except ValueError:  # infeasible, or Q not positive definite
-            return np.nan, np.nan, False
-        return found[0], found[4], True
+        given, p = ready[1], answer.y.shape[1]
+        for i in range(start, stop):
+            try:
+                x, _, _, _, multiplier, _ = quadprog.solve_qp(*given[i])
+            except ValueError:  # infeasible, or Q not positive definite
+                x, multiplier = np.full(len(given[i][1]), np.nan), np.full(len(given[i][3]), np.nan)
+            answer.x[i], answer.y[i], answer.z[i] = x, multiplier[:p], multiplier[p:]
+            answer.solved[i] = np.isfinite(x[0])
 
-
-class Team(NamedTuple):
-    """Processes at work on one batch."""
-
-    answer: Answer
-    connections: list[Connection]
-
-
-class Forked(Peer):
-    """The same solver in several processes, with equal parts of the batch."""
-
-    def __init__(self, solver: Loop, name: str, threads: int, against: str) -> None:
-        super().__init__(name, threads, against=against)
-        self.solver = solver
-        self.packages = solver.packages
-
-    def missing(self) -> str | None:  # noqa: D102
-        if "fork" not in multiprocessing.get_all_start_methods():
-            return "this system does not fork"
-        return super().missing()
-
-    def prepare(self, data: Data) -> Team:
-        """Fork the processes; they end when their pipe is closed or this process ends."""
-        ready = self.solver.prepare(data)
-        team = Team(self.solver.blank(ready, _shared), [])
-        process = multiprocessing.get_context("fork").Process
-        edges = [len(data.q) * part // self.threads for part in range(self.threads + 1)]
-        for start, stop in pairwise(edges):
-            ours, theirs = multiprocessing.Pipe()
-            team.connections.append(ours)
-            work = (self.solver, ready, team, theirs, start, stop)
-            process(target=_work, args=work, daemon=True).start()
-            theirs.close()
-        return team
-
-    def forward(self, ready: Team) -> Answer:  # noqa: D102
-        for connection in ready.connections:
-            connection.send(True)
-        failures = [connection.recv() for connection in ready.connections]
-        if any(failures):
-            raise RuntimeError(next(filter(None, failures)))
-        return ready.answer
-
-
-def _work(
-    solver: Loop, ready: Data, team: Team, requests: Connection, start: int, stop: int
-) -> None:
-    """Solve one part of the batch whenever asked, until nobody can ask any more."""
-    for connection in team.connections:  # the asking ends, which came along with the fork
-        connection.close()
-    while True:
-        try:
-            requests.recv()
-        except EOFError:
-            return
-        try:
-            solver.solve_range(ready, team.answer, start, stop)
-            requests.send(None)
-        except Exception as error:  # its text goes to whoever asked
-            requests.send(f"{type(error).__name__}: {error}")
-
-
-def _shared(shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    """Make an array that forked processes share."""
-    size = math.prod(shape)
-    memory = mmap.mmap(-1, max(1, size * np.dtype(dtype).itemsize))
-    return np.frombuffer(memory, dtype, size).reshape(shape)
+    def read(self, data: Data, found: Answer) -> Answer:
+        """Make multipliers of bounds of those of their rows."""
+        z, z_box = multipliers(data, np.asarray(found.z))
+        return found._replace(z=z, z_box=z_box)

@@ -7,104 +7,15 @@ absent ones harm nobody.
 
 from __future__ import annotations
 
-import warnings
-from typing import Any
+from benchmarks.batches import Moreau, ProxsuiteBatch, Qpax, Qpcore
+from benchmarks.forked import Forked
+from benchmarks.interface import Peer, cpus
+from benchmarks.layers import Cvxpylayers, QPLayer, Qpth, TorchBridge
+from benchmarks.loops import Daqp, Piqp, Quadprog
+from benchmarks.robustness import dense, sparse
+from benchmarks.singles import Scipy, Single
 
-import numpy as np
-
-from benchmarks.interface import TOLERANCE, Answer, Peer, cpus
-from benchmarks.loops import Daqp, Forked, Piqp, Quadprog
-from benchmarks.workloads import Data
-
-
-class Qpcore(Peer):
-    """qpcore.solve and qpcore.vjp on NumPy arrays."""
-
-    packages = ("qpcore",)
-    differentiable = True
-
-    def forward(self, ready: Data) -> Answer:  # noqa: D102
-        solution = self._solve(ready)
-        return Answer(solution.x, solution.z, solution.solved)
-
-    def forward_backward(self, ready: Data, dx: np.ndarray) -> Answer:  # noqa: D102
-        import qpcore
-
-        solution = self._solve(ready)
-        found = qpcore.vjp(solution, dx)
-        gradients = (found.Q, found.q, found.G, found.h)
-        return Answer(solution.x, solution.z, solution.solved, gradients)
-
-    def _solve(self, data: Data) -> Any:
-        import qpcore
-
-        settings = qpcore.Settings(tol=TOLERANCE, threads=self.threads)
-        return qpcore.solve(*data, settings=settings, throw=False)
-
-
-class Torch(Peer):
-    """A differentiable function of tensors (Q, q, G, h)."""
-
-    differentiable = True
-
-    def prepare(self, data: Data) -> Any:  # noqa: D102
-        import torch
-
-        torch.set_num_threads(self.pools)
-        return [torch.from_numpy(array).requires_grad_() for array in data]
-
-    def forward(self, ready: Any) -> Answer:  # noqa: D102
-        import torch
-
-        with torch.no_grad():
-            return self._answer(*self._solve(ready))
-
-    def forward_backward(self, ready: Any, dx: np.ndarray) -> Answer:  # noqa: D102
-        import torch
-
-        x, z, solved = self._solve(ready)
-        gradients = torch.autograd.grad(x, ready, torch.from_numpy(dx))
-        return self._answer(x, z, solved)._replace(gradients=tuple(g.numpy() for g in gradients))
-
-    def _solve(self, tensors: Any) -> tuple:
-        raise NotImplementedError
-
-    def _answer(self, x: Any, z: Any, solved: Any) -> Answer:
-        z = None if z is None else z.detach().numpy()
-        return Answer(x.detach().numpy(), z, np.asarray(solved))
-
-
-class TorchBridge(Torch):
-    """torch_bridge.solve_qp, differentiated by autograd."""
-
-    packages = ("qpcore", "torch")
-
-    def _solve(self, tensors: Any) -> tuple:
-        import qpcore
-        import torch_bridge
-
-        settings = qpcore.Settings(tol=TOLERANCE, threads=self.threads)
-        result = torch_bridge.solve_qp(*tensors, settings=settings, throw=False)
-        return result.x, result.z, result.status.numpy() == qpcore.Status.SOLVED
-
-
-class Qpth(Torch):
-    """qpth.QPFunction on the whole batch; keeps multipliers to itself, reports no failures."""
-
-    packages = ("qpth", "torch")
-
-    def _solve(self, tensors: Any) -> tuple:
-        import torch
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from qpth.qp import QPFunction
-
-            # verbose=-1 silences it, and the check would be one more factorisation of Q.
-            function = QPFunction(eps=TOLERANCE, verbose=-1, check_Q_spd=False)
-            nothing = torch.empty(0, dtype=torch.float64)
-            x = function(*tensors, nothing, nothing)
-        return x, None, np.ones(len(x), bool)
+OURS = ("qpcore-1", "qpcore", "torch_bridge-1", "torch_bridge")
 
 
 def table(cores: int) -> dict[str, Peer]:
@@ -121,6 +32,19 @@ def table(cores: int) -> dict[str, Peer]:
         Daqp("daqp", against="qpcore-1"),
         Forked(Daqp("daqp"), "daqp-forked", threads=cores, against="qpcore"),
         Quadprog("quadprog", against="qpcore-1"),
+        Single(dense.Proxqp(), "proxsuite", against="qpcore-1"),
+        ProxsuiteBatch("proxsuite-batch", threads=cores, pools=cores, against="qpcore"),
+        QPLayer("qplayer", against="torch_bridge-1"),
+        Single(sparse.Osqp(), "osqp", against="qpcore-1"),
+        Single(sparse.Clarabel(), "clarabel", against="qpcore-1"),
+        Single(sparse.Highs(), "highs", against="qpcore-1"),
+        Qpax("qpax", threads=cores, pools=cores, against="qpcore"),
+        Moreau("active_set", "moreau-1", threads=1, against="qpcore-1"),
+        Moreau("active_set", "moreau", threads=cores, against="qpcore"),
+        Moreau("ipm", "moreau-ipm", threads=cores, against="qpcore"),
+        Cvxpylayers("cvxpylayers", threads=cores, against="torch_bridge"),
+        Scipy("SLSQP", "slsqp", against="qpcore-1"),
+        Scipy("trust-constr", "trust-constr", against="qpcore-1"),
     )
     return {peer.name: peer for peer in peers}
 

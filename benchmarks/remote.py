@@ -10,11 +10,18 @@ from multiprocessing.connection import Connection
 from time import perf_counter
 from typing import Any
 
+from benchmarks.accuracy import GRADIENTS
 from benchmarks.interface import Answer, Peer
 from benchmarks.peers import PEERS
-from benchmarks.workloads import Workload
+from benchmarks.workloads import Data, Workload
 
-POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+POOLS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "RAYON_NUM_THREADS",
+)
 """Variables that hold the number of threads of a library's pool."""
 
 WAIT = "OMP_WAIT_POLICY"
@@ -25,7 +32,11 @@ made qpth some thirty times slower on two busy cores."""
 TIMEOUT = 120
 """Seconds without a sign of life after which a peer is given up."""
 
-FORWARD, BACKWARD, ANSWER, STOP = "forward", "forward + backward", "answer", "stop"
+PROBE, ENOUGH = 4, 4.0
+"""Of a peer that may take minutes, so many problems are timed first, and then as many as it can do
+in so many seconds."""
+
+FORWARD, BACKWARD, ANSWER, LOAD, STOP = "forward", "forward + backward", "answer", "load", "stop"
 
 
 class PeerError(RuntimeError):
@@ -51,25 +62,33 @@ class Child:
 
 
 class Remote(Child):
-    """A peer that has loaded a workload in a process of its own and waits to be called."""
+    """A peer in a process of its own, which loads one workload after the other."""
 
-    def __init__(self, name: str, workload: Workload) -> None:
+    def __init__(self, name: str) -> None:
         self.peer = PEERS[name]
-        super().__init__(_serve, name, workload, pools=self.peer.pools)
+        super().__init__(_serve, name, pools=self.peer.pools)
+
+    def load(self, workload: Workload) -> int:
+        """Make the problems, and return how many of them the peer is going to be timed on."""
+        return self._ask((LOAD, workload))
 
     def time(self, task: str) -> float:
         """Do a task, FORWARD or BACKWARD, and return its seconds."""
-        return self._ask(task)
+        return self._ask((task, None))
 
-    def answer(self, gradients: int) -> Answer:
-        """Return the last task's answer, with the gradients of that many problems."""
-        return self._ask((ANSWER, gradients))
+    def answer(self) -> Answer:
+        """Return the last task's answer, with the gradients of the first problems."""
+        return self._ask((ANSWER, None))
+
+    def alive(self) -> bool:
+        """Whether it can be asked."""
+        return self.process.is_alive()
 
     def stop(self) -> None:
         """End the process."""
         if self.process.is_alive():
             with suppress(OSError):  # it may have just died
-                self.connection.send(STOP)
+                self.connection.send((STOP, None))
             self.process.join(10)
         self.kill()
 
@@ -78,9 +97,11 @@ class Remote(Child):
             self.connection.send(request)
             if not self.connection.poll(TIMEOUT):
                 self.process.kill()
+                self.process.join()
                 raise PeerError(f"no answer in {TIMEOUT} s")
             error, reply = self.connection.recv()
         except (EOFError, OSError) as broken:
+            self.process.join(10)
             raise PeerError("its process died") from broken
         if error:
             raise PeerError(error)
@@ -107,38 +128,64 @@ def environment(variables: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _serve(connection: Connection, name: str, workload: Workload) -> None:
+def _serve(connection: Connection, name: str) -> None:
     """Do what is asked until asked to stop; each reply is (error or None, result)."""
-    desk = Desk(PEERS[name], workload)
-    for request in iter(connection.recv, STOP):
-        connection.send(desk.reply(request))
+    desk = Desk(PEERS[name])
+    for request in iter(connection.recv, (STOP, None)):
+        connection.send(desk.reply(*request))
 
 
 class Desk:
-    """A peer with its problems and its last answer."""
+    """A peer with its problems and what it found last."""
 
-    def __init__(self, peer: Peer, workload: Workload) -> None:
-        self.peer, self.workload = peer, workload
-        self.dx = workload.cotangent()
-        self.ready = self.answer = None
+    data: Data
+    dx: Any
+    ready: Any
+    found: Any
 
-    def reply(self, request: Any) -> tuple[str | None, Any]:
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+
+    def reply(self, request: str, argument: Any) -> tuple[str | None, Any]:
         """Do what is asked; a peer may raise what it likes, the run goes on without it."""
+        work = {LOAD: self._load, ANSWER: self._answer, FORWARD: self._time, BACKWARD: self._time}
         try:
-            if request in (FORWARD, BACKWARD):
-                return None, self._time(request)
-            _, count = request
-            some = self.answer.gradients and tuple(g[:count] for g in self.answer.gradients)
-            return None, self.answer._replace(gradients=some)
+            return None, work[request](argument if request == LOAD else request)
         except Exception as error:
             return f"{type(error).__name__}: {error}", None
 
+    def _load(self, workload: Workload) -> int:
+        self.ready = self.found = None  # what the last workload left, first
+        data, dx, count = workload.data(), workload.cotangent(), workload.batch
+        if self.peer.probed and count > PROBE:
+            count = max(PROBE, min(count, int(ENOUGH / self._seconds_each(data, dx))))
+        self.data, self.dx = data.first(count), dx[:count]
+        self.ready = self.peer.prepare(self.data)
+        return count
+
+    def _seconds_each(self, data: Data, dx: Any) -> float:
+        """Roughly, for one problem; the second time, when all is warm."""
+        ready = self.peer.prepare(data.first(PROBE))
+        for _ in range(2):
+            start = perf_counter()
+            if self.peer.differentiable:
+                self.peer.forward_backward(ready, dx[:PROBE])
+            else:
+                self.peer.forward(ready)
+            seconds = perf_counter() - start
+        return seconds / PROBE
+
     def _time(self, task: str) -> float:
-        if self.ready is None:
-            self.ready = self.peer.prepare(self.workload.data())
         start = perf_counter()
         if task == FORWARD:
-            self.answer = self.peer.forward(self.ready)
+            self.found = self.peer.forward(self.ready)
         else:
-            self.answer = self.peer.forward_backward(self.ready, self.dx)
+            self.found = self.peer.forward_backward(self.ready, self.dx)
         return perf_counter() - start
+
+    def _answer(self, _: str) -> Answer:
+        answer, shared = self.peer.read(self.data, self.found), self.data.shared()
+        if answer.gradients is None:
+            return answer
+        some = {k: v if k in shared else v[:GRADIENTS] for k, v in answer.gradients.items()}
+        return answer._replace(gradients=some)

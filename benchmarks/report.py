@@ -6,6 +6,8 @@ import json
 import sys
 from pathlib import Path
 
+from benchmarks.standing import fitted, overview, rates, short
+
 COLUMNS = {
     "solver": "---",
     "threads": "--:",
@@ -25,17 +27,40 @@ EXPLANATION = """\
 Microseconds per problem: the median over the repeats of one run, divided by the batch, and in
 brackets the fastest and the slowest repeat. From arrays in the solver's own layout to answers in
 memory; each solver in a process of its own, repeats interleaved. *-forked*: the batch split over
-one forked process per core, started before the clock. *Ratio*: the solver's median over that of the
-named one, which has the same cores; above 1, ours is faster. *primal, dual, gap, objective*: the
-largest over the batch, relative to the size of the terms; - where a solver gives no multipliers.
-*gradient*: median and largest relative error against exact gradients on the first {problems}
-problems, of Q, q, G and h together. *Failures*: problems that the solver gave up, or with a
-residual above {failed:.0e}. Tolerance {tolerance:.0e} where one can be set; quadprog has none."""
+one forked process per core, started before the clock. Where a solver would take minutes it gets
+only the first problems of the batch, as many as *failures* are out of. *Ratio*: the solver's median
+over that of the named one, which has the same cores; above 1, ours is faster. *primal, dual, gap,
+objective*: the largest over the batch, relative to the size of the terms; - where a solver gives no
+multipliers. *gradient*: median and largest error of any gradient over the largest entry of any,
+against exact ones on the first {problems} problems; the one of Q is left out for cvxpylayers, which
+takes a factor of it, and qpax is off by its gradient of G. *Failures*: problems that the solver
+gave up, or with a residual above {failed:.0e}. Tolerance {tolerance:.0e} where one can be set;
+quadprog has none."""
+
+
+STANDING = """\
+The median of ours on all cores over that of the fastest peer that solved everything: below 1, ours
+is faster. Forward: `qpcore`; forward + backward: the faster of `qpcore` and `torch_bridge`."""
+
+RATES = """\
+Operations by the formula in `flops.py`, which counts the cheapest dense form of an iteration and
+nothing else, times the iterations that the problems took, over the time of the solve; beside the
+rate of NumPy's dgemm in the same run."""
+
+GROWTH = """\
+Exponent of time in the quantity that grows, fitted to the upper half of the series: of the whole
+batch's time in its size, of the time per problem in n = m and in m."""
 
 
 def write(folder: Path) -> str:
-    """Turn folder/results.json into folder/results.md, and return the text."""
-    text = markdown(json.loads((folder / "results.json").read_text(encoding="utf-8")))
+    """Turn folder/results.json into folder/results.md and pictures, and return the text."""
+    from benchmarks.plots import draw
+
+    report = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    pictures = draw(report, folder)
+    text = markdown(report)
+    if pictures:
+        text += "\n" + "\n".join(f"![{path.stem}]({path.name})" for path in pictures) + "\n"
     (folder / "results.md").write_text(text, encoding="utf-8")
     return text
 
@@ -62,6 +87,11 @@ def markdown(report: dict) -> str:
             failed=report["failed above"],
             tolerance=report["tolerance"],
         ),
+        "## Beside the fastest\n\n" + STANDING,
+        table(*overview(report)),
+        "## Share of the machine\n\n" + RATES,
+        table(*rates(report)),
+        *(["## Growth\n\n" + GROWTH, table(*fitted(report))] if report["sweeps"] else []),
         *map(section, report["workloads"]),
     ]
     if report["skipped"]:
@@ -70,18 +100,24 @@ def markdown(report: dict) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def table(columns: dict[str, str], rows: list[list[str]]) -> str:
+    """Markdown of a table; columns by heading, each with its line of dashes."""
+    lines = [columns.keys(), columns.values(), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
 def section(workload: dict) -> str:
     """One workload and its table."""
     peers = {peer["peer"]: peer for peer in workload["peers"]}
-    rows = [COLUMNS.keys(), COLUMNS.values(), *(row(p, peers, workload) for p in peers.values())]
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+    body = table(COLUMNS, [row(peer, peers, workload) for peer in peers.values()])
     errors = [f"{name} stopped: {peer['error']}." for name, peer in peers.items() if peer["error"]]
     head = (
         f"## {workload['name']}: {workload['n']} variables, {workload['m']} inequalities, "
-        f"batch {workload['batch']}\n\n{workload['problems']} Load average "
-        f"{workload['load average before']} before and {workload['load average after']} after."
+        f"{workload['p']} equations, batch {workload['batch']}\n\n{workload['problems']} "
+        f"Load average {workload['load average before']} before and "
+        f"{workload['load average after']} after."
     )
-    return "\n\n".join([head, table, *errors])
+    return "\n\n".join([head, body, *errors])
 
 
 def row(peer: dict, peers: dict[str, dict], workload: dict) -> list[str]:
@@ -94,7 +130,7 @@ def row(peer: dict, peers: dict[str, dict], workload: dict) -> list[str]:
     cells += ["-"] * (10 - len(cells))
     error = peer.get("gradient error")
     cells.append(f"{number(error['median'])}, {number(error['max'])}" if error else "-")
-    cells.append(f"{peer['failures']} of {workload['batch']}" if "failures" in peer else "-")
+    cells.append(f"{peer['failures']} of {peer['problems timed']}" if "failures" in peer else "-")
     return cells
 
 
@@ -114,11 +150,6 @@ def ratio(peer: dict, peers: dict[str, dict], task: str) -> str:
     if task not in peer["times"] or task not in ours:
         return "-"
     return f"{peer['times'][task]['median'] / ours[task]['median']:.2f} × {peer['against']}"
-
-
-def short(value: float) -> str:
-    """A time, to three digits or to the microsecond."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def number(value: float | None) -> str:

@@ -4,56 +4,46 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import time
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.accuracy import FAILED, GRADIENTS, Residuals, gradient_errors, reference
-from benchmarks.interface import TOLERANCE, Answer
-from benchmarks.machine import load, machine, now
+import qpcore
+from benchmarks.accuracy import FAILED
+from benchmarks.interface import TOLERANCE, cpus
+from benchmarks.machine import dgemm, machine, now
+from benchmarks.measure import Crew, Effort, compare
 from benchmarks.peers import PEERS
-from benchmarks.remote import BACKWARD, FORWARD, PeerError, Remote
 from benchmarks.report import write
-from benchmarks.workloads import SEED, WORKLOADS, Data, Workload
+from benchmarks.workloads import SEED, SWEEPS, WORKLOADS, Workload
 
 RESULTS = Path(__file__).parent / "results"
 
-PAUSE = 0.05
-"""Seconds before each timing, in which idle threads of the previous peer stop spinning."""
+SHORT = (
+    "paper-100x100-1",
+    "paper-100x100-64",
+    "paper-10x10-1",
+    "paper-10x10-128",
+    "paper-32x64x8",
+    "sudoku",
+    "control",
+)
+"""Workloads of a trial, at a sixteenth of their batch, but at least eight problems."""
 
+SLOW = ("qpax", "moreau-ipm", "cvxpylayers", "slsqp", "trust-constr")
+"""Peers that a trial leaves out: they are slow, or slow to start."""
 
-@dataclass(frozen=True)
-class Effort:
-    """How often to repeat."""
-
-    rounds: int = 15
-    """Timings of a task at most."""
-    least: int = 3
-    """Timings of a task at least."""
-    budget: float = 4.0
-    """Seconds after which a task that has its least timings gets no more."""
-
-
-@dataclass
-class Entry:
-    """A peer at work on one workload."""
-
-    remote: Remote
-    answer: Answer | None = None
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-    error: str | None = None
+SWEPT = ("qpcore-1", "qpcore", "qpth", "piqp-forked", "daqp-forked")
+"""Peers of the series over batch, n and m."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run, then write results.json and results.md."""
+    """Run, then write results.json, results.md and the pictures."""
     options = parse(arguments)
-    effort = Effort(rounds=3, budget=1.0) if options.quick else Effort()
+    effort = Effort(rounds=3, budget=0.5) if options.quick else Effort()
     skipped = {name: reason for name in options.peers if (reason := PEERS[name].missing())}
     names = [name for name in options.peers if name not in skipped]
     for name, reason in skipped.items():
@@ -66,134 +56,60 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "failed above": FAILED,
         "effort": vars(effort),
         "skipped": skipped,
-        "workloads": [],
+        "dgemm": {str(threads): dgemm(threads) for threads in sorted({1, cpus()})},
     }
-    for name in options.workloads:
-        workload = WORKLOADS[name]
-        if options.quick:
-            workload = replace(workload, batch=max(8, workload.batch // 16))
-        report["workloads"].append(run(workload, names, effort))
+    chosen = [shortened(WORKLOADS[name], options.quick) for name in options.workloads]
+    for workload in (*chosen, *(one for over in options.sweeps for one in SWEEPS[over])):
+        compile_for(workload)
+    with Crew(names) as crew:
+        report["workloads"] = [compare(workload, crew, names, effort) for workload in chosen]
+        swept = [name for name in SWEPT if name in names]
+        report["sweeps"] = {
+            over: [compare(one, crew, swept, effort, check=False) for one in SWEEPS[over]]
+            for over in options.sweeps
+        }
     report["finished"] = now()
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "results.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
     print(write(options.out))
 
 
+def compile_for(workload: Workload) -> None:
+    """Leave nothing to compile beside the clock, where ours would seem not to answer."""
+    solution = qpcore.solve(*replace(workload, batch=1).data(), throw=False)
+    qpcore.vjp(solution, dx=np.ones_like(solution.x))
+
+
+def shortened(workload: Workload, quick: bool) -> Workload:
+    """The workload, or less of it for a trial."""
+    few = max(min(8, workload.batch), workload.batch // 16)
+    if not quick or few == workload.batch:
+        return workload
+    return replace(workload, batch=few, name=f"{workload.name}, {few} of them")
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small batches, few repeats: a trial")
-    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
-    parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer workloads and peers, small batches: a trial"
+    )
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS)
+    parser.add_argument("--peers", nargs="+", choices=PEERS)
+    parser.add_argument(
+        "--sweeps", nargs="*", choices=SWEEPS, help="series to time; none after --quick"
+    )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="default: results/cpu, or results/draft if --quick"
     )
     options = parser.parse_args(arguments)
-    options.out = options.out or RESULTS / ("draft" if options.quick else "cpu")
+    quick = options.quick
+    options.out = options.out or RESULTS / ("draft" if quick else "cpu")
+    options.workloads = options.workloads or [k for k in WORKLOADS if not quick or k in SHORT]
+    options.peers = options.peers or [k for k in PEERS if not (quick and k in SLOW)]
+    if options.sweeps is None:
+        options.sweeps = [] if quick else list(SWEEPS)
     return options
-
-
-def run(workload: Workload, names: Sequence[str], effort: Effort) -> dict:
-    """All peers on one workload."""
-    print(f"{workload.name}, batch {workload.batch}")
-    data, busy = workload.data(), load()
-    with ExitStack() as stack:
-        entries = []
-        for name in names:
-            remote = Remote(name, workload)
-            stack.callback(remote.stop)
-            entries.append(Entry(remote))
-            warm_up(entries[-1])
-        measure(entries, effort)
-    found = [Residuals(data, e.answer) if e.answer else None for e in entries]
-    best = reference(data, [r for r in found if r])
-    lines = [
-        line(workload, data, entry, residuals, best)
-        for entry, residuals in zip(entries, found, strict=True)
-    ]
-    return {
-        "name": workload.name,
-        "problems": (workload.make.__doc__ or "").splitlines()[0],
-        "n": workload.n,
-        "m": workload.m,
-        "batch": workload.batch,
-        "load average before": busy,
-        "load average after": load(),
-        "peers": lines,
-    }
-
-
-def warm_up(entry: Entry) -> None:
-    """Do each task once, untimed, and keep the answer."""
-    tasks = [FORWARD, BACKWARD] if entry.remote.peer.differentiable else [FORWARD]
-    try:
-        for task in tasks:
-            entry.remote.time(task)
-        entry.answer = entry.remote.answer(GRADIENTS)
-    except PeerError as error:
-        entry.error = str(error)
-    entry.seconds = {task: [] for task in tasks}
-    print(f"  {entry.remote.peer.name}: {entry.error or 'ready'}", flush=True)
-
-
-def measure(entries: Sequence[Entry], effort: Effort) -> None:
-    """Time all tasks in turn, round by round, each round beginning with another one."""
-    items = [(entry, task) for entry in entries for task in entry.seconds]
-    for number in range(effort.rounds):
-        first = number * len(items) // effort.rounds
-        for entry, task in items[first:] + items[:first]:
-            seconds = entry.seconds[task]
-            enough = len(seconds) >= effort.least and sum(seconds) > effort.budget
-            if entry.error or enough:
-                continue
-            time.sleep(PAUSE)
-            try:
-                seconds.append(entry.remote.time(task))
-            except PeerError as error:
-                entry.error = str(error)
-
-
-def line(
-    workload: Workload, data: Data, entry: Entry, found: Residuals | None, best: Residuals | None
-) -> dict:
-    """What the results say of one peer."""
-    peer = entry.remote.peer
-    facts: dict[str, Any] = {
-        "peer": peer.name,
-        "versions": peer.versions(),
-        "threads": peer.threads,
-        "library threads": peer.pools,
-        "against": peer.against,
-        "problems timed": workload.batch,
-        "error": entry.error,
-    }
-    facts["times"] = {
-        task: {"median": statistics.median(seconds), "seconds": seconds}
-        for task, seconds in entry.seconds.items()
-        if seconds
-    }
-    if found is None:
-        return facts
-    if best:
-        found.compare(best)
-    measures = {name: getattr(found, name) for name in ("primal", "dual", "gap", "objective")}
-    facts["residuals"] = {name: summary(values) for name, values in measures.items()}
-    failed = found.failed()
-    facts["failures"] = int(failed.sum())
-    facts["first failure"] = int(failed.argmax()) if failed.any() else None
-    gradients = found.answer.gradients
-    if best and gradients:
-        errors = gradient_errors(data, best.answer, workload.cotangent(), gradients)
-        facts["gradient error"] = summary(errors) | {"problems": len(errors)}
-    return facts
-
-
-def summary(values: np.ndarray) -> dict[str, float | None]:
-    """Median and maximum of what is finite; None where nothing is."""
-    finite = values[np.isfinite(values)]
-    if not len(finite):
-        return {"median": None, "max": None}
-    return {"median": float(np.median(finite)), "max": float(finite.max())}
 
 
 if __name__ == "__main__":

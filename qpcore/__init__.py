@@ -6,6 +6,7 @@ from qpcore.problem import Problem
 from qpcore.settings import Settings
 from qpcore.solution import Gradients, Solution
 from qpcore.status import Status
+from qpcore.stream import solve_stream
 from qpcore.trace import Trace
 
 __version__ = "0.1.0"
@@ -22,5 +23,6 @@ __all__ = [
     "Status",
     "Trace",
     "solve",
+    "solve_stream",
     "vjp",
 ]

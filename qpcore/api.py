@@ -197,8 +197,12 @@ def trace_of(result: Result, batch: tuple[int, ...]) -> Trace:
 def data_of(problem: Problem) -> Data:
     """The problem as the drivers take it."""
     names = Data._fields[:-1]
-    entry = np.stack([problem.index(name) for name in names])
-    return Data._make([*(problem.compact(name) for name in names), entry])
+    entry = np.zeros((len(names), problem.batch_size), np.int64)
+    arrays = [problem.compact(name) for name in names]
+    for row, name, array in zip(entry, names, arrays, strict=True):
+        if len(array) != 1:
+            row[:] = problem.index(name)
+    return Data._make([*arrays, entry])
 
 
 def sizes_of(problem: Problem) -> Sizes:

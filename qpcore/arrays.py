@@ -78,9 +78,13 @@ def compact(array: np.ndarray, core: tuple[int, ...], dtype: np.dtype) -> np.nda
     if array.ndim == 0:
         array = np.broadcast_to(array, core)
     axes = array.ndim - len(core)
-    batch = zip(array.shape[:axes], array.strides[:axes], strict=True)
-    once = [slice(1) if size > 1 and stride == 0 else slice(None) for size, stride in batch]
-    with np.errstate(over="ignore"):  # a Python number beyond float32 becomes inf: no limit either
-        array = np.require(array[tuple(once)], dtype, ["C_CONTIGUOUS", "ALIGNED"]).view()
+    if 0 in array.strides[:axes]:
+        batch = zip(array.shape[:axes], array.strides[:axes], strict=True)
+        once = [slice(1) if size > 1 and stride == 0 else slice(None) for size, stride in batch]
+        array = array[tuple(once)]
+    if array.dtype != dtype:
+        with np.errstate(over="ignore"):  # a number beyond float32 becomes inf: no limit either
+            array = array.astype(dtype)
+    array = np.require(array, None, ["C_CONTIGUOUS", "ALIGNED"]).view()
     array.flags.writeable = False
     return array

@@ -19,6 +19,9 @@ PATIENCE = 2.0
 
 _warm: set[Any] = set()
 
+# All that `compiled` has made.
+_dispatchers: list[Any] = []
+
 
 def compiled(function: Callable) -> Any:
     """Compile a driver's loop for the CPU, without the interpreter lock, cached on disk.
@@ -29,7 +32,19 @@ def compiled(function: Callable) -> Any:
     options: Any = {"error_model": "numpy", "fastmath": FASTMATH, "_nrt": False}
     dispatcher: Any = njit(function, cache=True, nogil=True, **options)
     dispatcher._cache._cache_file._source_stamp = source_stamp()
+    _dispatchers.append(dispatcher)
     return dispatcher
+
+
+def cache_folder() -> Path:
+    """Where compiled code lies. Numba's variable NUMBA_CACHE_DIR chooses another place."""
+    return Path(_dispatchers[0].stats.cache_path)
+
+
+def cache_files() -> list[Path]:
+    """Files of compiled code, of earlier versions of the sources too."""
+    names = [f"*{dispatcher.py_func.__qualname__}-*.nb[ic]" for dispatcher in _dispatchers]
+    return [path for name in names for path in cache_folder().glob(name)]
 
 
 def source_stamp() -> str:
@@ -60,7 +75,8 @@ def announced(key: Any) -> Iterator[None]:
 def _announce(key: Any) -> None:
     print(
         f"qpcore: compiling its kernels for this machine ({', '.join(map(str, key))}); up to a "
-        "minute, once. Later processes load them from the cache.",
+        "minute, once. Later processes load them from the cache; python -m qpcore warmup compiles "
+        "everything ahead.",
         file=sys.stderr,
         flush=True,
     )

@@ -128,9 +128,9 @@ class Solution:
         SolveError
             Some are not. The message counts them and says what to try for the first one.
         """
-        failed = np.argwhere(~self.solved)
-        if not len(failed):
+        if self.solved.all():
             return
+        failed = np.argwhere(~self.solved)
         first = tuple(int(i) for i in failed[0])
         status = Status(self.status[first])
         counts = Counter(Status(value).name for value in self.status[~self.solved].tolist())

@@ -28,6 +28,8 @@ LAYERS = {
     "qpcore.api": "api",
     "qpcore.stages": "api",
     "qpcore.gradients": "api",
+    "qpcore.stream": "streams",
+    "qpcore.__main__": "command",
     "qpcore": "package",
     "torch_bridge": "torch_bridge",
 }
@@ -40,7 +42,9 @@ BELOW = {
     "kernels": {"status", "kernels"},
     "drivers": {"status", "kernels", "drivers"},
     "api": {"status", "nouns", "kernels", "drivers", "api"},
-    "package": {"status", "nouns", "api"},
+    "streams": {"nouns", "kernels", "api"},
+    "package": {"status", "nouns", "api", "streams"},
+    "command": {"nouns", "kernels", "drivers", "package"},
     "torch_bridge": {"status", "nouns", "package", "torch_bridge"},
 }
 """What of ours a layer may import. Statuses are numbers, so every layer may know them."""
@@ -53,7 +57,9 @@ OTHERS = {
     "kernels": COMPILED,
     "drivers": COMPILED | {"cuda"},
     "api": {"numpy"},
+    "streams": {"numpy", "tqdm"},
     "package": set(),
+    "command": COMPILED,
     "torch_bridge": {"numpy", "torch"},
 }
 """What of others' a layer may import, besides the standard library."""

@@ -16,7 +16,8 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 RESIDUAL = re.compile(r"\d\.\de-\d\d at \(\d,\)")
 
 
-def test_blocks_run_in_order_and_print_what_their_comments_say(capsys):
+def test_blocks_run_in_order_and_print_what_their_comments_say(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # one writes a file
     pytest.importorskip("torch")
     pytest.importorskip("matplotlib").use("Agg")
     namespace = {}
@@ -28,7 +29,7 @@ def test_blocks_run_in_order_and_print_what_their_comments_say(capsys):
         assert [RESIDUAL.sub("", line) for line in printed] == [
             RESIDUAL.sub("", line) for line in shown
         ]
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5
 
 
 @pytest.mark.parametrize("status", Status)

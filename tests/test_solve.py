@@ -8,7 +8,7 @@ from oracle import Point, interior_point
 from problems import Form, known, paper
 from scipy.optimize import linprog, minimize
 
-from qpcore import Settings, solve
+from qpcore import Settings, solve, vjp
 
 PER_FORM = -(-1000 // len(GRID))  # so that the grid has at least 1000 problems
 
@@ -43,6 +43,21 @@ def test_float32(form):
     assert_solution_agrees(solution, 1e-5)
     assert_answers(solution, problems, 1e-5, ["x"])
     assert solution.iterations.max() <= 20
+
+
+@pytest.mark.timeout(1800)  # with an empty cache, on a busy machine
+def test_large_problems_in_float32():
+    # Solved one at a time, with code of their own: a bare float64 in a kernel once kept it from
+    # being compiled.
+    problems = known(Form(170, 20, 40, box="lower"), 2100, (2,)).astype(np.float32)
+    solution = solve(**problems.data)
+    assert solution.x.dtype == np.float32
+    assert_solved(solution, problems.data, 1e-5)
+    dx = np.ones_like(solution.x)
+    exact = vjp(solve(**{k: v.astype(np.float64) for k, v in problems.data.items()}), dx)
+    gradients = vjp(solution, dx)
+    assert gradients.q.dtype == np.float32
+    np.testing.assert_allclose(gradients.q, exact.q, atol=1e-2 * np.abs(exact.q).max())
 
 
 @pytest.mark.parametrize("form", SINGULAR, ids=str)

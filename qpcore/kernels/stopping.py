@@ -42,7 +42,8 @@ def excess(work, tol, reach, sizes, team):
     relative = gap.residual / (one + gap.objective)
     far = tol * reach
     fair = larger(relative, primal.residual / (one + primal.given)) / far
-    close = larger(larger(dual.residual, primal.residual) / far, relative / (tol * GAP_REACH))
+    close = larger(dual.residual, primal.residual) / far
+    close = larger(close, relative / (tol * like(GAP_REACH, tol)))
     good = where(sane, larger(contract, fair), most)
     aim = where(sane, larger(contract, close), most)
     return Excess(d, p, good, aim)

@@ -1,0 +1,146 @@
+"""Threads: concurrent callers, forked children and torch's own pool get along with ours."""
+
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import numpy as np
+import pytest
+from checks import assert_same_bits, fields
+from problems import Form, known
+
+from qpcore import Settings, solve, vjp
+
+FORM, COUNT = Form(5, 6, 2, box="both"), 200
+
+
+@cache
+def data(seed):
+    """Few distinct problems, repeated to keep all threads busy."""
+    return {k: np.tile(v, (COUNT // 20,) + (1,) * (v.ndim - 1)) for k, v in problems(seed).items()}
+
+
+@cache
+def problems(seed):
+    return known(FORM, seed, (20,)).data
+
+
+def results(seed, threads):
+    """Answers and gradients as bits."""
+    solution = solve(**data(seed), settings=Settings(threads=threads))
+    gradients = vjp(solution, dx=np.ones_like(solution.x))
+    return fields(solution), fields(gradients)
+
+
+def ours():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("qpcore")]
+
+
+def test_concurrent_callers_get_the_bits_of_a_lonely_one():
+    seeds, threads = range(4), (1, 2, 3)
+    expected = {seed: results(seed, 1) for seed in seeds}
+    jobs = [(seed, count) for count in threads for seed in seeds] * 4
+    with ThreadPoolExecutor(6) as callers:  # pools of several sizes replace each other meanwhile
+        found = list(callers.map(lambda job: results(*job), jobs))
+    for (seed, _), pair in zip(jobs, found, strict=True):
+        for mine, reference in zip(pair, expected[seed], strict=True):
+            assert_same_bits(mine, reference)
+
+
+def test_an_error_in_one_caller_leaves_the_others_alone():
+    broken = data(0) | {"q": np.full((COUNT, 5), np.nan)}
+
+    def spoil(_):
+        return solve(**broken, settings=Settings(threads=2), throw=False).status
+
+    with ThreadPoolExecutor(4) as callers:
+        statuses = [callers.submit(spoil, None) for _ in range(8)]
+        good = [callers.submit(results, 1, 2) for _ in range(8)]
+    assert all((future.result() == 6).all() for future in statuses)
+    for future in good:
+        assert_same_bits(future.result()[0], results(1, 1)[0])
+
+
+def test_there_are_as_many_threads_as_asked_for():
+    for count in (3, 2):
+        solve(**data(0), settings=Settings(threads=count))
+        deadline = time.monotonic() + 20
+        while len(ours()) > count and time.monotonic() < deadline:  # the others end by themselves
+            time.sleep(0.01)
+        assert 0 < len(ours()) <= count
+
+
+def test_one_thread_or_one_problem_works_in_the_caller():
+    program = """
+import threading, numpy as np, qpcore
+many, one = np.ones((500, 3)), np.ones(3)
+qpcore.solve(np.eye(3), many, lb=0.0, settings=qpcore.Settings(threads=1))
+qpcore.solve(np.eye(3), one, lb=0.0, settings=qpcore.Settings(threads=8))
+print([t.name for t in threading.enumerate() if t.name.startswith("qpcore")])
+"""
+    assert run(program) == "[]"
+
+
+def run(program):
+    """Output of a program in a process of its own, which need not fear what fork does to pytest."""
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True, timeout=240
+    ).stdout.strip()
+
+
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="this system does not fork")
+def test_forked_children_of_a_parent_with_threads():
+    program = """
+import multiprocessing, numpy as np, qpcore
+q = np.random.default_rng(0).standard_normal((500, 3))
+settings = qpcore.Settings(threads=2)
+def work(queue=None):
+    x = qpcore.solve(np.eye(3), q, lb=0.0, settings=settings).x.tobytes()
+    return x if queue is None else queue.put(x)
+expected = work()
+context = multiprocessing.get_context("fork")
+queue = context.Queue()
+children = [context.Process(target=work, args=(queue,)) for _ in range(3)]
+[child.start() for child in children]
+found = [queue.get(timeout=100) for _ in children] + [work()]
+[child.join() for child in children]
+print(all(x == expected for x in found), [child.exitcode for child in children])
+"""
+    assert run(program) == "True [0, 0, 0]"
+
+
+def test_workers_of_a_data_loader():
+    pytest.importorskip("torch")
+    program = """
+import torch, torch_bridge, qpcore
+from torch.utils.data import DataLoader, Dataset
+settings = qpcore.Settings(threads=2)
+q = torch.arange(48.0, dtype=torch.float64).reshape(8, 6)
+def answer(q):
+    Q = torch.eye(3, dtype=torch.float64)
+    return torch_bridge.solve_qp(Q, q.reshape(2, 3) - 20, lb=0.0, settings=settings).x
+class Answers(Dataset):
+    def __len__(self): return len(q)
+    def __getitem__(self, i): return answer(q[i])
+expected = torch.stack([answer(one) for one in q])
+found = torch.cat(list(DataLoader(Answers(), batch_size=2, num_workers=2)))
+print((found == expected).all().item())
+"""
+    assert run(program) == "True"
+
+
+def test_threads_of_torch_stay_as_they_are():
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    a = torch.rand(300, 300, dtype=torch.float64)
+    product = a @ a
+    with ThreadPoolExecutor(2) as callers:
+        solves = [callers.submit(results, 2, 2) for _ in range(6)]
+        assert all(torch.equal(a @ a, product) for _ in range(20))
+    assert torch.get_num_threads() == before
+    for future in solves:
+        assert_same_bits(future.result()[0], results(2, 1)[0])
