@@ -18,8 +18,15 @@ from qpcore.kernels.certificate import (
     pose,
     stiffen,
 )
-from qpcore.kernels.kkt import factor_kkt, multiply_C, multiply_C_transposed, regularise, weigh
-from qpcore.kernels.linalg import multiply, multiply_symmetric, multiply_transposed
+from qpcore.kernels.kkt import (
+    factor_kkt,
+    multiply_C,
+    multiply_C_transposed,
+    multiply_Q,
+    regularise,
+    weigh,
+)
+from qpcore.kernels.linalg import multiply, multiply_transposed
 from qpcore.kernels.machine import (
     any_lane,
     barrier,
@@ -172,7 +179,7 @@ def adapt(at, system, parameters, firm, sizes, team):
 @kernel
 def residuals(qp, at, residual, soft, sizes, team):
     """What is left of the optimality conditions (4), from the data and not from updates."""
-    multiply_symmetric(residual.Qx, qp.K, qp.Q_diagonal, at.x, team)
+    multiply_Q(residual.Qx, qp, at.x, team)
     multiply(residual.Ay, qp.At, at.y, team)
     multiply_transposed(residual.Ax, qp.At, at.x, team)
     multiply_C(at.Cx, qp, at.x, team)

@@ -3,7 +3,16 @@
 import math
 
 from qpcore.kernels.factor import factor
-from qpcore.kernels.machine import barrier, kernel, larger, like, team_max, team_sum, where
+from qpcore.kernels.machine import (
+    any_lane,
+    barrier,
+    kernel,
+    larger,
+    like,
+    team_max,
+    team_sum,
+    where,
+)
 
 # A matrix with zero diagonal gets at least this much on it before its Cholesky factor is tried.
 LEAST_LIFT = 1e-30
@@ -88,7 +97,8 @@ def is_convex(qp, system, convexity, sizes, team):
     for j in range(team.lane, n, team.width):
         system.diagonal[j] = qp.Q_diagonal[j] + lift
     barrier(team)
-    factor(qp.K, system.diagonal, qp.Gt, 0, system.weight, n, like(ANY_PIVOT, scale), team)
+    coupled, floor = any_lane(qp.coupled[0] > 0), like(ANY_PIVOT, scale)
+    factor(qp.K, system.diagonal, qp.Gt, 0, system.weight, n, coupled, floor, team)
     zero = scale - scale
     failed = zero
     for j in range(team.lane, n, team.width):

@@ -19,8 +19,9 @@ Gap = namedtuple("Gap", "residual size objective")
 # given: the largest magnitude among the limits and b.
 Primal = namedtuple("Primal", "residual linear size given")
 
-# Residuals over what is allowed: dual, primal, and that of the equations with slacks; the largest of the three, with the primal one and
-# the gap also measured by limits and objective (5); the largest of the three as it is aimed at.
+# Residuals over what is allowed: dual, primal, that of the equations with slacks; the largest of
+# dual, primal and gap, the last two also measured by limits and objective (5); the largest of the
+# three as it is aimed at.
 Excess = namedtuple("Excess", "dual primal linear good aim")
 
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from qpcore.kernels.certificate import MINIMUM
 from qpcore.kernels.linalg import own_from
-from qpcore.kernels.machine import barrier, kernel, like
-from qpcore.kernels.pack import as_floats
+from qpcore.kernels.machine import any_lane, barrier, kernel, larger, like, team_max
+from qpcore.kernels.packed import as_floats
 from qpcore.kernels.presolve import flaw_of_matrices, flaw_of_vectors
 from qpcore.kernels.scaling import equilibrate, scale_vectors
 from qpcore.kernels.trace import store_trace
@@ -52,6 +52,7 @@ def load(work, data, sizes, first, slots, again, team):
         load_limits(qp, 1, sizes.m, sizes.rows, data.lb, data.entry[6, problem], slot, team)
     barrier(team)
     if fresh:
+        note_coupling(qp, team)
         note_flaw(work.scale, 0, flaw_of_matrices(qp, team), team)
         equilibrate(qp, work.scale, sizes, team)
     note_flaw(work.scale, 1, flaw_of_vectors(qp, team), team)
@@ -64,6 +65,25 @@ def note_flaw(scale, kind, flaw, team):
     if team.lane == 0:
         scale.flaw[kind] = flaw
     barrier(team)
+
+
+@kernel
+def note_coupling(qp, team):
+    """Note whether variables are coupled; where none are, L gets its zeros below the diagonal."""
+    n, m = qp.Gt.shape
+    most = like(m, qp.q[0])
+    for i in range(n):
+        for j in range(own_from(i + 1, team), n, team.width):
+            most = larger(most, abs(qp.K[i, j]))
+    most = team_max(most, team)
+    if team.lane == 0:
+        qp.coupled[0] = most
+    barrier(team)
+    if not any_lane(most > 0):
+        for i in range(n):
+            for j in range(team.lane, i, team.width):
+                qp.K[i, j] = most
+        barrier(team)
 
 
 @kernel
