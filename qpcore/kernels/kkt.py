@@ -56,7 +56,9 @@ def weigh(qp, at, system, sizes, team):
         W = one - one
         for side in range(2):
             if sizes.first[side] <= i < sizes.last[side]:
-                W += at.z[side, i] / at.s[side, i]
+                per_s = one / at.s[side, i]
+                W += at.z[side, i] * per_s
+                system.per_s[side, i] = per_s
         damp = one / (one + delta * W)
         equality = qp.fixed[i] > 0
         system.weight[i] = where(equality, one / delta, damp * W)

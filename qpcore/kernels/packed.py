@@ -1,6 +1,7 @@
 """Arrays of packs: views of float arrays whose last axis holds the lanes, and back."""
 
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic, overload
@@ -45,6 +46,79 @@ def _packs_view(array):
 def as_packs(typing_context, array):
     """View a C-contiguous float array (..., lanes) as an array of packs (...)."""
     return _packs_view(array)
+
+
+# ---- blocks --------------------------------------------------------------------------------------
+
+
+@intrinsic
+def entries_of_slots(typing_context, packs, entries, first):
+    """Return the entries from `first` on, one a lane; the last one stands for those behind it."""
+    lanes = packs.dtype.lanes
+
+    def codegen(context, builder, sig, args):
+        start = context.cast(builder, args[2], first, types.intp)
+        view = arrayobj.make_array(entries)(context, builder, args[1])
+        (count,) = cgutils.unpack_tuple(builder, view.shape)
+        last, found = builder.sub(count, count.type(1)), []
+        for lane in range(lanes):
+            index = builder.add(start, start.type(lane))
+            index = builder.select(builder.icmp_signed("<", index, last), index, last)
+            pointer = cgutils.get_item_pointer(context, builder, entries, view, [index])
+            found.append(builder.load(pointer))
+        return context.make_tuple(builder, sig.return_type, found)
+
+    return types.UniTuple(entries.dtype, lanes)(packs, entries, first), codegen
+
+
+@intrinsic
+def move_block(typing_context, out, row, column, down, right, values, entries, i, j):
+    """Move neighbours values[entry, i, j:] of the entry of every lane to packs of `out`.
+
+    As many as there are lanes. The first pack goes to out[row, column], the next ones go so many
+    rows down and columns to the right each.
+    """
+    lanes = out.dtype.lanes
+    vector = vector_type(out.dtype)
+    itemsize = values.dtype.bitwidth // 8
+
+    def codegen(context, builder, sig, args):
+        numbers = (1, 2, 3, 4, 7, 8)
+        row, column, down, right, i, j = (
+            context.cast(builder, args[k], sig.args[k], types.intp) for k in numbers
+        )
+        source = arrayobj.make_array(values)(context, builder, args[5])
+        target = arrayobj.make_array(out)(context, builder, args[0])
+        block = []
+        for entry in cgutils.unpack_tuple(builder, args[6]):
+            place = cgutils.get_item_pointer(context, builder, values, source, [entry, i, j])
+            block.append(builder.load(builder.bitcast(place, vector.as_pointer()), align=itemsize))
+        for pack in _transposed(builder, block, lanes):
+            place = cgutils.get_item_pointer(context, builder, out, target, [row, column])
+            builder.store(pack, place, align=itemsize)
+            row, column = builder.add(row, down), builder.add(column, right)
+        return context.get_dummy_value()
+
+    return types.void(out, row, column, down, right, values, entries, i, j), codegen
+
+
+def _transposed(builder, block, lanes):
+    """Transpose a square of vectors: exchange halves, then quarters, and so on."""
+    block, width = list(block), lanes
+    while width > 1:
+        width //= 2
+        for i in (i for i in range(lanes) if not i & width):
+            x, y = block[i], block[i + width]
+            upper = [k if not k & width else lanes + k - width for k in range(lanes)]
+            lower = [k + width if not k & width else lanes + k for k in range(lanes)]
+            block[i] = builder.shuffle_vector(x, y, _lanes(upper))
+            block[i + width] = builder.shuffle_vector(x, y, _lanes(lower))
+    return block
+
+
+def _lanes(numbers):
+    """A shuffle's choice of lanes."""
+    return ir.Constant(ir.VectorType(ir.IntType(32), len(numbers)), numbers)
 
 
 @intrinsic

@@ -38,9 +38,10 @@ Best = namedtuple("Best", "x y v")
 Fix = namedtuple("Fix", "x y v Cx")
 
 # The condensed system: dv = weight * C dx + push in each row (8). right: right-hand side and
-# solution [dx; dy]. diagonal: of K, then of its factor, inverted. rho, delta: regularisation (7);
-# soft: what a multiplier gives way by, zero unless a Farkas ray is sought (6).
-System = namedtuple("System", "diagonal weight damp push right rho delta soft")
+# solution [dx; dy]. diagonal: of K, then of its factor, inverted. per_s: one over the slacks. rho,
+# delta: regularisation (7); soft: what a multiplier gives way by, zero unless a Farkas ray is
+# sought (6).
+System = namedtuple("System", "diagonal weight per_s damp push right rho delta soft")
 
 # Factors of Ruiz equilibration for variables, rows of C, rows of A and the cost, and one over the
 # first three (15). flaw: zero where the matrices, and the vectors, came without NaN and inf.
@@ -69,7 +70,7 @@ def elements(n, m, p, rows, traced=0):
     residual = 4 * n + 2 * p + 2 * rows
     step = n + p + 8 * rows
     fix = n + p + 2 * rows
-    system = 2 * size + 3 * rows + 3
+    system = 2 * size + 5 * rows + 3
     scale = 2 * (n + p + rows) + 3
     products = 2 * n + p
     outcome = 3 + NOTES * traced
@@ -117,13 +118,14 @@ def carve(memory, n, m, p, rows):
     fix = Fix(dx, dy, dv, Cdx)
     diagonal, memory = vector(memory, size)
     weight, memory = vector(memory, rows)
+    per_s, memory = matrix(memory, 2, rows)
     damp, memory = vector(memory, rows)
     push, memory = vector(memory, rows)
     right, memory = vector(memory, size)
     rho, memory = vector(memory, 1)
     delta, memory = vector(memory, 1)
     soft, memory = vector(memory, 1)
-    system = System(diagonal, weight, damp, push, right, rho, delta, soft)
+    system = System(diagonal, weight, per_s, damp, push, right, rho, delta, soft)
     scale, memory = carve_scale(memory, n, p, rows)
     Qx, memory = vector(memory, n)
     pull, memory = vector(memory, n)
