@@ -22,7 +22,8 @@ from qpcore.kernels.adjoint import add_outer_products, differentiate
 from qpcore.kernels.certificate import MINIMUM, RUNNING, is_left_to
 from qpcore.kernels.ipm import Parameters, solve_problem
 from qpcore.kernels.machine import team_of_one
-from qpcore.kernels.pack import PACK_BYTES, as_elements, lanes_of, slots_in
+from qpcore.kernels.pack import PACK_BYTES, lanes_of
+from qpcore.kernels.packed import as_elements, slots_in
 from qpcore.kernels.transfer import (
     Result,
     Vectors,

@@ -119,6 +119,18 @@ def test_bad_neighbours(status, dtype, threads):
     assert_same_problems(results, reference(OPEN, dtype), ours, np.arange(COUNT))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_uncoupled_variables_beside_coupled_ones(dtype):
+    data = dict(batch(Form(6, 0, 3, box="both"), dtype))
+    Q = data["Q"] * np.eye(6, dtype=dtype)
+    diagonal = solve_and_pull_back(data | {"Q": Q}, slice(COUNT))
+    assert (diagonal[0].status == 0).any()
+    mixed = solve_and_pull_back(
+        data | {"Q": np.where(np.arange(COUNT)[:, None, None] % 2 == 0, Q, data["Q"])}, slice(COUNT)
+    )
+    assert_same_problems(mixed, diagonal, np.arange(0, COUNT, 2), np.arange(0, COUNT, 2))
+
+
 HUGE = {
     "NaN everywhere": np.nan,
     "infinity everywhere": np.inf,

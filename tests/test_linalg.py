@@ -9,7 +9,8 @@ from numba import njit
 from qpcore.kernels.factor import factor
 from qpcore.kernels.linalg import multiply, multiply_symmetric, multiply_transposed, solve_factored
 from qpcore.kernels.machine import any_lane, like, negate, team_of_one, where
-from qpcore.kernels.pack import as_floats, as_packs, lanes_of
+from qpcore.kernels.pack import lanes_of
+from qpcore.kernels.packed import as_floats, as_packs
 
 # n, m, p around the tile of four, with every block absent once
 SIZES = [(1, 1, 0), (2, 1, 1), (4, 8, 5), (7, 5, 3), (9, 0, 6), (10, 10, 0), (37, 43, 21)]
@@ -17,19 +18,19 @@ compiled = njit(error_model="numpy", _nrt=False)
 
 
 @compiled
-def all_of_it(K, diagonal, Gt, weight, v, Qd, x, z, Qx, Gz, Ax, floor):
+def all_of_it(K, diagonal, Gt, weight, v, Qd, x, z, Qx, Gz, Ax, coupled, floor):
     """Every routine once, on floats."""
     team = team_of_one()
     n, m = Gt.shape[0], Gt.shape[1]
-    factor(K, diagonal, Gt, m, weight, K.shape[0], floor, team)
-    solve_factored(K, diagonal, n, v, team)
-    multiply_symmetric(Qx, K, Qd, x, team)
+    factor(K, diagonal, Gt, m, weight, K.shape[0], coupled, floor, team)
+    solve_factored(K, diagonal, n, coupled, v, team)
+    multiply_symmetric(Qx, K, Qd, coupled, x, team)
     multiply(Gz, Gt, z, team)
     multiply_transposed(Ax, K[:n, n:], x, team)
 
 
 @compiled
-def all_of_it_in_packs(K, diagonal, Gt, weight, v, Qd, x, z, Qx, Gz, Ax, floor):
+def all_of_it_in_packs(K, diagonal, Gt, weight, v, Qd, x, z, Qx, Gz, Ax, coupled, floor):
     """Every routine once, on packs."""
     all_of_it(
         as_packs(K),
@@ -43,16 +44,17 @@ def all_of_it_in_packs(K, diagonal, Gt, weight, v, Qd, x, z, Qx, Gz, Ax, floor):
         as_packs(Qx),
         as_packs(Gz),
         as_packs(Ax),
+        coupled,
         floor,
     )
 
 
 def one_by_one(*arguments):
     """`all_of_it` on each slot by itself."""
-    *arrays, floor = arguments
+    *arrays, coupled, floor = arguments
     for slot in range(arrays[0].shape[-1]):
         alone = [np.ascontiguousarray(array[..., slot]) for array in arrays]
-        all_of_it(*alone, floor)
+        all_of_it(*alone, coupled, floor)
         for array, result in zip(arrays, alone, strict=True):
             array[..., slot] = result
 
@@ -64,12 +66,16 @@ def slots_last(array, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("coupled", [True, False], ids=["coupled", "diagonal"])
 @pytest.mark.parametrize("routine", [all_of_it_in_packs, one_by_one], ids=["packs", "floats"])
-def test_kernels_equal_numpy(routine, size, dtype):
+def test_kernels_equal_numpy(routine, coupled, size, dtype):
     n, m, p = size
     rng, B = np.random.default_rng(n), lanes_of(dtype)
-    L = rng.standard_normal((B, n, n))
-    Q = L @ L.swapaxes(1, 2) + np.eye(n)
+    if coupled:
+        L = rng.standard_normal((B, n, n))
+        Q = L @ L.swapaxes(1, 2) + np.eye(n)
+    else:
+        m, Q = 0, (1 + rng.random((B, n, 1))) * np.eye(n)
     G, A = rng.standard_normal((B, m, n)), rng.standard_normal((B, p, n))
     weight, x, z = rng.random((B, m)), rng.standard_normal((B, n)), rng.standard_normal((B, m))
     right = rng.standard_normal((B, n + p))
@@ -94,6 +100,7 @@ def test_kernels_equal_numpy(routine, size, dtype):
         slots_last(x, dtype),
         slots_last(z, dtype),
         *outs,
+        coupled,
         dtype(1e-12),
     )
     expected = [

@@ -7,33 +7,38 @@ four, which never straddle the border between the two parts, so that a tile has 
 
 import math
 
-from qpcore.kernels.linalg import TILE, column, four, negated
 from qpcore.kernels.machine import barrier, kernel, like, where
+from qpcore.kernels.rows import TILE, column, four, negated
 from qpcore.kernels.tiles import add_gram, negated_tile, subtract_products
 
 # ---- the factor ----------------------------------------------------------------------------------
 
 
 @kernel
-def factor(K, diagonal, Gt, rows, weight, size, floor, team):
+def factor(K, diagonal, Gt, rows, weight, size, coupled, floor, team):
     """Factor K[:size, :size] + Gᵀ W G = L S Lᵀ (9), with the first `rows` rows of G.
 
     Gᵀ W G belongs to the first n = len(Gt) rows of K. Read: the strict upper triangle of K, its
     diagonal in `diagonal`. Written: L into the lower triangle of K, the inverse of its diagonal
     into `diagonal`. The Gram matrix is never stored: each tile is formed and eliminated while it is
     in registers. A pivot below `floor`, which regularisation alone exceeds, is lifted to it.
+    Unless `coupled`, Q is diagonal and G has no rows: then so is L in its first n rows, which have
+    zeros below the diagonal and keep them.
     """
     n = Gt.shape[0]
     upper_blocks = (n + TILE - 1) // TILE
     blocks = upper_blocks + (size - n + TILE - 1) // TILE
     for block in range(blocks):
         start, stop = tile_rows(block, upper_blocks, n, size)
+        alone = not coupled and block < upper_blocks
+        done = 0 if alone else start
         if team.lane == 0:
-            diagonal_tile(K, diagonal, Gt, rows, weight, start, stop, floor, team)
+            diagonal_tile(K, diagonal, Gt, rows, weight, start, stop, done, floor, team)
         barrier(team)
-        for other in range(block + 1 + team.lane, blocks, team.width):
+        below = upper_blocks if alone else block + 1
+        for other in range(below + team.lane, blocks, team.width):
             begin, end = tile_rows(other, upper_blocks, n, size)
-            tile_below(K, diagonal, Gt, rows, weight, begin, end, start, stop, team)
+            tile_below(K, diagonal, Gt, rows, weight, begin, end, start, stop, done, team)
         barrier(team)
 
 
@@ -56,7 +61,7 @@ def eliminate(tile, K, i, j, positive, done, team):
 
 
 @kernel
-def diagonal_tile(K, diagonal, Gt, rows, weight, start, stop, floor, team):
+def diagonal_tile(K, diagonal, Gt, rows, weight, start, stop, done, floor, team):
     """Factor the tile on the diagonal; its sign is that of its part."""
     n = Gt.shape[0]
     j = four(start, stop)
@@ -69,7 +74,7 @@ def diagonal_tile(K, diagonal, Gt, rows, weight, start, stop, floor, team):
     )
     if start < n:
         t = add_gram(t, Gt, rows, weight, j, j, team)
-    t = eliminate(t, K, j, j, n, start, team)
+    t = eliminate(t, K, j, j, n, done, team)
     if start >= n:  # S = -1: the factor of the negative tile
         t = negated_tile(t)
     d0 = inverse_root(t[0][0], floor)
@@ -98,7 +103,7 @@ def inverse_root(pivot, floor):
 
 
 @kernel
-def tile_below(K, diagonal, Gt, rows, weight, begin, end, start, stop, team):
+def tile_below(K, diagonal, Gt, rows, weight, begin, end, start, stop, done, team):
     """Rows begin.. of the factor at columns start..: eliminate, then divide by the tile above."""
     n = Gt.shape[0]
     i, j = four(begin, end), four(start, stop)
@@ -110,7 +115,7 @@ def tile_below(K, diagonal, Gt, rows, weight, begin, end, start, stop, team):
     )
     if begin < n:
         t = add_gram(t, Gt, rows, weight, i, j, team)
-    t = eliminate(t, K, i, j, n, start, team)
+    t = eliminate(t, K, i, j, n, done, team)
     store_row(K, diagonal, t[0], begin, j, start, stop, n)
     if begin + 1 < end:
         store_row(K, diagonal, t[1], i[1], j, start, stop, n)

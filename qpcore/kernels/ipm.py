@@ -18,8 +18,15 @@ from qpcore.kernels.certificate import (
     pose,
     stiffen,
 )
-from qpcore.kernels.kkt import factor_kkt, multiply_C, multiply_C_transposed, regularise, weigh
-from qpcore.kernels.linalg import multiply, multiply_symmetric, multiply_transposed
+from qpcore.kernels.kkt import (
+    factor_kkt,
+    multiply_C,
+    multiply_C_transposed,
+    multiply_Q,
+    regularise,
+    weigh,
+)
+from qpcore.kernels.linalg import multiply, multiply_transposed
 from qpcore.kernels.machine import (
     any_lane,
     barrier,
@@ -95,9 +102,10 @@ def solve_problem(work, parameters, sizes, team):
         factor_kkt(qp, system, sizes, team)
         aim_at_boundary(at, step, sizes, team)
         newton(work, course.careful, sizes, team)
-        mu, sigma = aim_at_centre(qp, at, step, mu, sizes, team)
+        mu, sigma = aim_at_centre(qp, at, step, system.per_s, mu, sizes, team)
         newton(work, course.careful, sizes, team)
-        alpha = step_length(at, step, like(parameters.shorten, mu), sizes, team)
+        share = like(parameters.shorten, mu)
+        alpha = step_length(at, step, system.per_s, share, sizes, team)
         broken = running & negate(is_finite(step, sizes, team))
         firm = where(broken, firm * like(FIRMER, firm), like(1, firm))
         course = give_up(course, broken & (firm > like(FIRMEST, firm)))
@@ -172,7 +180,7 @@ def adapt(at, system, parameters, firm, sizes, team):
 @kernel
 def residuals(qp, at, residual, soft, sizes, team):
     """What is left of the optimality conditions (4), from the data and not from updates."""
-    multiply_symmetric(residual.Qx, qp.K, qp.Q_diagonal, at.x, team)
+    multiply_Q(residual.Qx, qp, at.x, team)
     multiply(residual.Ay, qp.At, at.y, team)
     multiply_transposed(residual.Ax, qp.At, at.x, team)
     multiply_C(at.Cx, qp, at.x, team)
@@ -200,10 +208,10 @@ def aim_at_boundary(at, step, sizes, team):
 
 
 @kernel
-def aim_at_centre(qp, at, step, last_mu, sizes, team):
+def aim_at_centre(qp, at, step, per_s, last_mu, sizes, team):
     """Corrector: ask for s z = σ μ, less what the predictor's step left over (11); return μ, σ."""
     zero = like(0, qp.q[0])
-    alpha = step_length(at, step, like(1, zero), sizes, team)
+    alpha = step_length(at, step, per_s, like(1, zero), sizes, team)
     count, mu, mu_aff = zero, zero, zero
     for side in range(2):
         for i in range(sizes.first[side] + team.lane, sizes.last[side], team.width):
@@ -228,12 +236,12 @@ def aim_at_centre(qp, at, step, last_mu, sizes, team):
 
 
 @kernel
-def step_length(at, step, share, sizes, team):
+def step_length(at, step, per_s, share, sizes, team):
     """The longest step, at most 1, that takes this share of the way to s = 0 or z = 0 (11)."""
     fastest = like(0, share)
     for side in range(2):
         for i in range(sizes.first[side] + team.lane, sizes.last[side], team.width):
-            fastest = larger(fastest, -step.s[side, i] / at.s[side, i])
+            fastest = larger(fastest, -step.s[side, i] * per_s[side, i])
             fastest = larger(fastest, -step.z[side, i] / at.z[side, i])
     fastest = team_max(fastest, team)
     return where(fastest > share, share / fastest, like(1, share))

@@ -5,7 +5,19 @@ Numbers in brackets are equations of derivation.md.
 
 from qpcore.kernels.factor import factor
 from qpcore.kernels.linalg import multiply, multiply_symmetric, multiply_transposed, solve_factored
-from qpcore.kernels.machine import barrier, kernel, like, where
+from qpcore.kernels.machine import any_lane, barrier, kernel, like, where
+
+
+@kernel(inline=True)
+def are_coupled(qp):
+    """Whether variables meet in Q or in rows of G, in any of the problems in a pack."""
+    return any_lane(qp.coupled[0] > 0)
+
+
+@kernel
+def multiply_Q(out, qp, x, team):
+    """out = Q x."""
+    multiply_symmetric(out, qp.K, qp.Q_diagonal, are_coupled(qp), x, team)
 
 
 @kernel
@@ -44,7 +56,9 @@ def weigh(qp, at, system, sizes, team):
         W = one - one
         for side in range(2):
             if sizes.first[side] <= i < sizes.last[side]:
-                W += at.z[side, i] / at.s[side, i]
+                per_s = one / at.s[side, i]
+                W += at.z[side, i] * per_s
+                system.per_s[side, i] = per_s
         damp = one / (one + delta * W)
         equality = qp.fixed[i] > 0
         system.weight[i] = where(equality, one / delta, damp * W)
@@ -63,7 +77,8 @@ def factor_kkt(qp, system, sizes, team):
     for i in range(n + team.lane, n + sizes.p, team.width):
         system.diagonal[i] = -delta
     barrier(team)
-    factor(qp.K, system.diagonal, qp.Gt, m, system.weight, n + sizes.p, rho, team)
+    coupled, size = are_coupled(qp), n + sizes.p
+    factor(qp.K, system.diagonal, qp.Gt, m, system.weight, size, coupled, rho, team)
 
 
 @kernel
@@ -74,7 +89,7 @@ def solve_kkt(qp, system, out, sizes, team):
     for j in range(team.lane, n, team.width):
         system.right[j] -= out.x[j]
     barrier(team)
-    solve_factored(qp.K, system.diagonal, n, system.right, team)
+    solve_factored(qp.K, system.diagonal, n, are_coupled(qp), system.right, team)
     for j in range(team.lane, n, team.width):
         out.x[j] = system.right[j]
     for i in range(team.lane, sizes.p, team.width):
@@ -91,7 +106,7 @@ def multiply_kkt(out, work, point, sizes, team):
     """out = [Qx + Cᵀv + Aᵀy; Ax] at a point, the unregularised dual and equality rows."""
     qp, scale, at, best, residual, step, fix, system, products, outcome = work
     n = sizes.n
-    multiply_symmetric(products.Qx, qp.K, qp.Q_diagonal, point.x, team)
+    multiply_Q(products.Qx, qp, point.x, team)
     multiply_C_transposed(products.pull, qp, point.v, team)
     multiply(out[:n], qp.At, point.y, team)
     for j in range(team.lane, n, team.width):

@@ -4,54 +4,9 @@ The sums of four rows stay in registers. Numbers in brackets are equations of de
 """
 
 from qpcore.kernels.machine import barrier, kernel, like, team_sum
-
-TILE = 4
-
-
-@kernel(inline=True)
-def four(start, stop):
-    """Four indices from start; those beyond the end repeat the last one and are never stored."""
-    last = stop - 1
-    return start, min(start + 1, last), min(start + 2, last), min(start + 3, last)
-
-
-@kernel(inline=True)
-def column(M, rows, k):
-    """Four elements of column k."""
-    return M[rows[0], k], M[rows[1], k], M[rows[2], k], M[rows[3], k]
-
-
-@kernel(inline=True)
-def negated(v):
-    """The four-vector -v."""
-    return -v[0], -v[1], -v[2], -v[3]
-
-
-@kernel(inline=True)
-def plus(v, x, y):
-    """v + x y for a four-vector y."""
-    return v[0] + x * y[0], v[1] + x * y[1], v[2] + x * y[2], v[3] + x * y[3]
-
+from qpcore.kernels.rows import TILE, add_rows, dot_rows, four, negated, plus
 
 # ---- four rows at a time -------------------------------------------------------------------------
-
-
-@kernel(inline=True)
-def dot_rows(M, rows, v, start, stop, step):
-    """Four rows of M times v, over columns start..stop by step: four sums in registers."""
-    zero = like(0, v[0])
-    total = (zero, zero, zero, zero)
-    for k in range(start, stop, step):
-        total = plus(total, v[k], column(M, rows, k))
-    return total
-
-
-@kernel(inline=True)
-def add_rows(out, M, rows, u, start, stop, step):
-    """out + uᵀ (four rows of M), over columns start..stop by step."""
-    for k in range(start, stop, step):
-        m = column(M, rows, k)
-        out[k] += u[0] * m[0] + u[1] * m[1] + u[2] * m[2] + u[3] * m[3]
 
 
 @kernel(inline=True)
@@ -93,7 +48,7 @@ def multiply(out, M, v, team):
     rows = M.shape[0]
     for start in range(TILE * team.lane, rows, TILE * team.width):
         i = four(start, rows)
-        scatter(out, start, rows, dot_rows(M, i, v, 0, M.shape[1], 1))
+        scatter(out, start, rows, dot_rows(M, i, v, 0, M.shape[1], 1, team))
     barrier(team)
 
 
@@ -105,25 +60,28 @@ def multiply_transposed(out, M, u, team):
         out[k] = like(0, u[0])
     for start in range(0, rows, TILE):
         i = four(start, rows)
-        add_rows(out, M, i, gather(u, i, start, rows), team.lane, columns, team.width)
+        add_rows(out, M, i, gather(u, i, start, rows), team.lane, columns, team.width, team)
     barrier(team)
 
 
 @kernel
-def multiply_symmetric(out, K, diagonal, v, team):
-    """out = Q v, with Q's diagonal given and its strict upper triangle in that of K."""
+def multiply_symmetric(out, K, diagonal, coupled, v, team):
+    """out = Q v: Q's diagonal given, and if `coupled` its strict upper triangle in that of K."""
     n = out.shape[0]
     for k in range(team.lane, n, team.width):
         out[k] = diagonal[k] * v[k]
+    if not coupled:
+        barrier(team)
+        return
     for start in range(0, n - TILE, TILE):  # columns: out[k] += Q[i, k] v[i] right of a tile
         i = four(start, n)
         right = own_from(start + TILE, team)
-        add_rows(out, K, i, gather(v, i, start, n), right, n, team.width)
+        add_rows(out, K, i, gather(v, i, start, n), right, n, team.width, team)
     barrier(team)
     for start in range(TILE * team.lane, n, TILE * team.width):
         stop = min(start + TILE, n)
         i = four(start, n)
-        total = dot_rows(K, i, v, stop, n, 1)  # rows: out[i] += Q[i, k] v[k] right of a tile
+        total = dot_rows(K, i, v, stop, n, 1, team)  # rows: out[i] += Q[i, k] v[k] right of a tile
         total = plus(total, like(1, v[0]), gather(out, i, start, n))
         scatter(out, start, n, total)
         for a in range(start, stop):  # the tile itself
@@ -137,23 +95,29 @@ def multiply_symmetric(out, K, diagonal, v, team):
 
 
 @kernel
-def solve_factored(K, diagonal, n, v, team):
-    """Solve L S Lᵀ u = v in place (10); S changes sign at row n."""
-    solve_lower(K, diagonal, v, team)
+def solve_factored(K, diagonal, n, coupled, v, team):
+    """Solve L S Lᵀ u = v in place (10); S changes sign at row n.
+
+    Unless `coupled`, L is diagonal down to that row. A tile across it may go the ordinary way, as
+    there are zeros below that diagonal.
+    """
+    alone = 0 if coupled else n
+    solve_lower(K, diagonal, alone, v, team)
     for j in range(n + team.lane, v.shape[0], team.width):
         v[j] = -v[j]
     barrier(team)
-    solve_upper(K, diagonal, v, team)
+    solve_upper(K, diagonal, alone, v, team)
 
 
 @kernel
-def solve_lower(K, diagonal, v, team):
-    """Solve L u = v in place."""
+def solve_lower(K, diagonal, alone, v, team):
+    """Solve L u = v in place; the first `alone` rows of L are diagonal."""
     size = v.shape[0]
     for start in range(0, size, TILE):
         i = four(start, size)
         right = gather(v, i, start, size)  # read before the barriers in total: lane 0 writes here
-        product = dot_rows(K, i, v, team.lane, start, team.width)
+        before = start if start + TILE > alone else 0
+        product = dot_rows(K, i, v, team.lane, before, team.width, team)
         t0 = right[0] - team_sum(product[0], team)
         t1 = right[1] - team_sum(product[1], team)
         t2 = right[2] - team_sum(product[2], team)
@@ -168,8 +132,11 @@ def solve_lower(K, diagonal, v, team):
 
 
 @kernel
-def solve_upper(K, diagonal, v, team):
-    """Solve Lᵀ u = v in place. Beyond the end u is zero, and K's own diagonal, never used, too."""
+def solve_upper(K, diagonal, alone, v, team):
+    """Solve Lᵀ u = v in place; the first `alone` rows of L are diagonal.
+
+    Beyond the end u is zero, and K's own diagonal, never used, too.
+    """
     size = v.shape[0]
     for block in range((size - 1) // TILE, -1, -1):
         start = TILE * block
@@ -180,7 +147,8 @@ def solve_upper(K, diagonal, v, team):
         u1 = (t[1] - K[i[3], i[1]] * u3 - K[i[2], i[1]] * u2) * diagonal[i[1]]
         u0 = t[0] - K[i[3], i[0]] * u3 - K[i[2], i[0]] * u2 - K[i[1], i[0]] * u1
         u = (u0 * diagonal[i[0]], u1, u2, u3)
-        add_rows(v, K, i, negated(u), team.lane, start, team.width)
+        before = start if start + TILE > alone else 0
+        add_rows(v, K, i, negated(u), team.lane, before, team.width, team)
         barrier(team)
         if team.lane == 0:
             scatter(v, start, size, u)

@@ -23,7 +23,7 @@ def newton(work, careful, sizes, team):
         for side in range(2):
             if sizes.first[side] <= i < sizes.last[side]:
                 r, z = residual.sides[side, i], at.z[side, i]
-                pull += outward(side, (step.target[side, i] - z * r) / at.s[side, i])
+                pull += outward(side, (step.target[side, i] - z * r) * system.per_s[side, i])
         equality = -system.weight[i] * residual.sides[0, i]
         system.push[i] = where(qp.fixed[i] > 0, equality, system.damp[i] * pull)
     for j in range(team.lane, n, team.width):
@@ -39,7 +39,7 @@ def newton(work, careful, sizes, team):
         for side in range(2):
             if sizes.first[side] <= i < sizes.last[side]:
                 ds = qp.present[side, i] * (residual.sides[side, i] - outward(side, moved))
-                dz = (step.target[side, i] - at.z[side, i] * ds) / at.s[side, i]
+                dz = (step.target[side, i] - at.z[side, i] * ds) * system.per_s[side, i]
                 step.s[side, i], step.z[side, i] = ds, dz
                 dv -= outward(side, dz)
         share_rounding(qp, at, step, dv, i, sizes)

@@ -3,7 +3,16 @@
 import math
 
 from qpcore.kernels.factor import factor
-from qpcore.kernels.machine import barrier, kernel, larger, like, team_max, team_sum, where
+from qpcore.kernels.machine import (
+    any_lane,
+    barrier,
+    kernel,
+    larger,
+    like,
+    team_max,
+    team_sum,
+    where,
+)
 
 # The least that is put on a diagonal before its Cholesky factor is tried: as a share of the largest
 # entry, in units of what rounding may take from an entry itself; and at all.
@@ -101,7 +110,8 @@ def is_convex(qp, scale, system, convexity, sizes, team):
         lift = convexity * larger(abs(qp.Q_diagonal[j]), least) + like(LEAST_LIFT, one)
         system.diagonal[j] = qp.Q_diagonal[j] + lift
     barrier(team)
-    factor(qp.K, system.diagonal, qp.Gt, 0, system.weight, n, like(ANY_PIVOT, one), team)
+    coupled, floor = any_lane(qp.coupled[0] > 0), like(ANY_PIVOT, one)
+    factor(qp.K, system.diagonal, qp.Gt, 0, system.weight, n, coupled, floor, team)
     zero = one - one
     failed = zero
     for j in range(team.lane, n, team.width):

@@ -31,7 +31,7 @@ def set_out(status, careful):
     """The course of a problem before its first iterate."""
     never, most = like(0, status) > like(1, status), like(OVERFLOW, status)
     return Course(
-        status, careful, never, never, most, like(0, status), Excess(most, most, most, most)
+        status, careful, never, never, most, like(0, status), Excess(most, most, most, most, most)
     )
 
 
@@ -73,7 +73,7 @@ def judge(work, course, iteration, iterations, parameters, sizes, team):
 def grew(now, before):
     """Whether a linear residual above the tolerance has grown, which exact steps would shrink."""
     return ((now.dual > 1) & (now.dual > before.dual)) | (
-        (now.primal > 1) & (now.primal > before.primal)
+        (now.linear > 1) & (now.linear > before.linear)
     )
 
 

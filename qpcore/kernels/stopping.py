@@ -15,12 +15,14 @@ Measure = namedtuple("Measure", "residual size")
 # objective: magnitude of the primal one.
 Gap = namedtuple("Gap", "residual size objective")
 
+# linear: what is left of the equations, slacks included, where the residual is of violations alone.
 # given: the largest magnitude among the limits and b.
-Primal = namedtuple("Primal", "residual size given")
+Primal = namedtuple("Primal", "residual linear size given")
 
-# Residuals over what is allowed: primal and dual; the largest of the three, with the primal one and
-# the gap also measured by limits and objective (5); the largest of the three as it is aimed at.
-Excess = namedtuple("Excess", "dual primal good aim")
+# Residuals over what is allowed: dual, primal, that of the equations with slacks; the largest of
+# dual, primal and gap, the last two also measured by limits and objective (5); the largest of the
+# three as it is aimed at.
+Excess = namedtuple("Excess", "dual primal linear good aim")
 
 
 @kernel
@@ -36,6 +38,7 @@ def excess(work, tol, reach, sizes, team):
     sane = (largest < most) & (gap.residual < most)  # `larger` passes over NaN, a sum does not
     d = where(sane, dual.residual / (tol + tol * dual.size), most)
     p = where(sane, primal.residual / (tol + tol * primal.size), most)
+    linear = where(sane, primal.linear / (tol + tol * primal.size), most)
     g = where(sane, gap.residual / (tol + tol * gap.size), most)
     contract = larger(larger(d, p), g)
     one = like(1, contract)
@@ -46,7 +49,7 @@ def excess(work, tol, reach, sizes, team):
     close = larger(close, relative / (tol * like(GAP_REACH, tol)))
     good = where(sane, larger(contract, fair), most)
     aim = where(sane, larger(contract, close), most)
-    return Excess(d, p, good, aim)
+    return Excess(d, p, linear, good, aim)
 
 
 @kernel
@@ -69,12 +72,14 @@ def measure_dual(qp, scale, at, residual, sizes, team):
 def measure_primal(qp, scale, at, residual, soft, sizes, team):
     """The worst violation of rows and equalities, and the terms."""
     worst = like(0, qp.q[0])
-    size, given = worst, worst
+    size, given, linear = worst, worst, worst
     for i in range(team.lane, sizes.rows, team.width):
         Cx, upper, lower = at.Cx[i] - soft * at.v[i], qp.limit[0, i], qp.limit[1, i]
         above = (qp.present[0, i] + qp.fixed[i]) * (Cx - upper)
         below = (qp.present[1, i] + qp.fixed[i]) * (lower - Cx)
         worst = larger(worst, larger(above, below) * scale.per_rows[i])
+        left = larger(abs(residual.sides[0, i]), abs(residual.sides[1, i]))
+        linear = larger(linear, left * scale.per_rows[i])
         most = larger(abs(upper), abs(lower))
         given = larger(given, most * scale.per_rows[i])
         bounded = qp.fixed[i] + qp.present[0, i] + qp.present[1, i] > 0
@@ -84,8 +89,9 @@ def measure_primal(qp, scale, at, residual, soft, sizes, team):
         worst = larger(worst, abs(residual.equality[i]) * scale.per_y[i])
         size = larger(size, abs(residual.Ax[i]) * scale.per_y[i])
         given = larger(given, abs(qp.b[i]) * scale.per_y[i])
-    given = team_max(given, team)
-    return Primal(team_max(worst, team), larger(team_max(size, team), given), given)
+    given, worst = team_max(given, team), team_max(worst, team)
+    linear = larger(team_max(linear, team), worst)
+    return Primal(worst, linear, larger(team_max(size, team), given), given)
 
 
 @kernel

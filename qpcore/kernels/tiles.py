@@ -7,16 +7,9 @@ lanes are neighbours in a row: eight partial sums for each entry of the tile, ad
 
 from numba.extending import overload
 
-from qpcore.kernels.linalg import column, negated, plus
-from qpcore.kernels.machine import Solo, kernel
-from qpcore.kernels.pack import (
-    PackType,
-    lanes_along,
-    pack_of_row,
-    pack_of_vector,
-    sum_lanes,
-    zeros_along,
-)
+from qpcore.kernels.machine import kernel
+from qpcore.kernels.neighbours import lanes_along, pack_of_vector, zeros_along
+from qpcore.kernels.rows import add_sums, column, negated, packs_of, plus, runs_along
 
 
 @kernel(inline=True)
@@ -82,33 +75,11 @@ def subtract_products_plain(tile, K, start, stop, i, j):
 
 
 @kernel(inline=True)
-def packs_of(M, rows, k):
-    """Four rows from column k on, a pack of each."""
-    return (
-        pack_of_row(M, rows[0], k),
-        pack_of_row(M, rows[1], k),
-        pack_of_row(M, rows[2], k),
-        pack_of_row(M, rows[3], k),
-    )
-
-
-@kernel(inline=True)
 def zero_tile(M):
     """A tile of packs of zeros."""
     zero = zeros_along(M)
     row = (zero, zero, zero, zero)
     return row, row, row, row
-
-
-@kernel(inline=True)
-def add_sums(v, packs):
-    """v + the sums of four packs."""
-    return (
-        v[0] + sum_lanes(packs[0]),
-        v[1] + sum_lanes(packs[1]),
-        v[2] + sum_lanes(packs[2]),
-        v[3] + sum_lanes(packs[3]),
-    )
 
 
 @kernel(inline=True)
@@ -146,11 +117,6 @@ def subtract_products_along(tile, K, start, stop, i, j):
 # ---- which of the two ----------------------------------------------------------------------------
 
 
-def lanes_run_along(matrix, team):
-    """Whether one CPU thread works on floats (types of Numba)."""
-    return team.instance_class is Solo and not isinstance(matrix.dtype, PackType)
-
-
 def add_gram(tile, Gt, rows, weight, i, j, team):
     """Tile + Gᵀ W G at rows i and columns j, from the first `rows` rows of G."""
     return add_gram_plain(tile, Gt, 0, rows, weight, i, j)
@@ -158,7 +124,7 @@ def add_gram(tile, Gt, rows, weight, i, j, team):
 
 @overload(add_gram)
 def _add_gram(tile, Gt, rows, weight, i, j, team):
-    if lanes_run_along(Gt, team):
+    if runs_along(Gt, team):
         return lambda tile, Gt, rows, weight, i, j, team: add_gram_along(
             tile, Gt, rows, weight, i, j
         )
@@ -174,7 +140,7 @@ def subtract_products(tile, K, start, stop, i, j, team):
 
 @overload(subtract_products)
 def _subtract_products(tile, K, start, stop, i, j, team):
-    if lanes_run_along(K, team):
+    if runs_along(K, team):
         return lambda tile, K, start, stop, i, j, team: subtract_products_along(
             tile, K, start, stop, i, j
         )

@@ -7,7 +7,7 @@ Without that there are no rows, and the loop pays for one comparison an iteratio
 import numpy as np
 
 from qpcore.kernels.machine import kernel, like, team_sum, where
-from qpcore.kernels.pack import as_floats
+from qpcore.kernels.packed import as_floats
 from qpcore.kernels.stopping import measure_dual, measure_gap, measure_primal
 from qpcore.kernels.workspace import NOTES, Note
 

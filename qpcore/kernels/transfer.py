@@ -6,11 +6,13 @@ A slot is a problem's place in a pack; where elements are floats there is one sl
 from collections import namedtuple
 
 import numpy as np
+from numba.extending import overload
 
 from qpcore.kernels.certificate import MINIMUM
 from qpcore.kernels.linalg import own_from
-from qpcore.kernels.machine import barrier, kernel, like
-from qpcore.kernels.pack import as_floats
+from qpcore.kernels.machine import any_lane, barrier, kernel, larger, like, team_max
+from qpcore.kernels.pack import PackType
+from qpcore.kernels.packed import as_floats, entries_of_slots, move_block
 from qpcore.kernels.presolve import flaw_of_matrices, flaw_of_vectors
 from qpcore.kernels.scaling import equilibrate, scale_vectors
 from qpcore.kernels.trace import store_trace
@@ -38,9 +40,12 @@ def load(work, data, sizes, first, slots, again, team):
     qp, batch = work.qp, data.entry.shape[1]
     fresh = not again or data.Q.shape[0] > 1 or data.G.shape[0] > 1 or data.A.shape[0] > 1
     if fresh:
-        load_Q(qp, data, first, slots, batch, team)
-        load_G(qp, data, first, slots, batch, team)
-        load_A(qp, data, first, slots, batch, team)
+        load_Q(qp, data, first, slots, team)
+        if sizes.m > 0:
+            load_matrix(qp.Gt, 0, True, data.G, data.entry[2], first, slots, team)
+        if sizes.p > 0:
+            load_matrix(qp.K, sizes.n, True, data.A, data.entry[4], first, slots, team)
+        barrier(team)
     for slot in range(slots):
         problem = min(first + slot, batch - 1)
         load_vector(qp.q, data.q, data.entry[1, problem], slot, team)
@@ -52,6 +57,7 @@ def load(work, data, sizes, first, slots, again, team):
         load_limits(qp, 1, sizes.m, sizes.rows, data.lb, data.entry[6, problem], slot, team)
     barrier(team)
     if fresh:
+        note_coupling(qp, team)
         note_flaw(work.scale, 0, flaw_of_matrices(qp, team), team)
         equilibrate(qp, work.scale, sizes, team)
     note_flaw(work.scale, 1, flaw_of_vectors(qp, team), team)
@@ -67,46 +73,87 @@ def note_flaw(scale, kind, flaw, team):
 
 
 @kernel
-def load_Q(qp, data, first, slots, batch, team):
-    """Q's symmetric part: diagonal and strict upper triangle; zeros below A's part of K."""
-    n, size = qp.q.shape[0], qp.K.shape[0]
-    K, diagonal, Q = as_floats(qp.K), as_floats(qp.Q_diagonal), data.Q
-    half = like(0.5, Q[0, 0, 0])
+def note_coupling(qp, team):
+    """Note whether variables are coupled; where none are, L gets its zeros below the diagonal."""
+    n, m = qp.Gt.shape
+    most = like(m, qp.q[0])
     for i in range(n):
-        for slot in range(slots):
-            k = data.entry[0, min(first + slot, batch - 1)]
-            for j in range(own_from(i + 1, team), n, team.width):
-                K[i, j, slot] = half * Q[k, i, j] + half * Q[k, j, i]
-            if team.lane == 0:
-                diagonal[i, slot] = Q[k, i, i]
-                K[i, i, slot] = 0
+        for j in range(own_from(i + 1, team), n, team.width):
+            most = larger(most, abs(qp.K[i, j]))
+    most = team_max(most, team)
+    if team.lane == 0:
+        qp.coupled[0] = most
+    barrier(team)
+    if not any_lane(most > 0):
+        for i in range(n):
+            for j in range(team.lane, i, team.width):
+                qp.K[i, j] = most
+        barrier(team)
+
+
+@kernel
+def load_Q(qp, data, first, slots, team):
+    """Q's symmetric part: diagonal and strict upper triangle; zeros below A's part of K.
+
+    Q goes first where the factor will be, as it is.
+    """
+    n, size = qp.q.shape[0], qp.K.shape[0]
+    K, half = qp.K, like(0.5, qp.q[0])
+    load_matrix(K, 0, False, data.Q, data.entry[0], first, slots, team)
+    barrier(team)
+    for i in range(n):
+        for j in range(own_from(i + 1, team), n, team.width):
+            K[i, j] = half * K[i, j] + half * K[j, i]
+        if team.lane == 0:
+            qp.Q_diagonal[i] = K[i, i]
+            K[i, i] = like(0, half)
     for i in range(n, size):
         for j in range(own_from(i, team), size, team.width):
-            qp.K[i, j] = like(0, qp.K[i, j])
+            K[i, j] = like(0, half)
+
+
+def load_matrix(out, shift, transposed, values, entries, first, slots, team):
+    """A matrix of every slot's problem, its rows or columns from out's column `shift` on."""
+    load_floats(out, shift, transposed, values, 0, entries, first, slots, team)
+
+
+@overload(load_matrix)
+def _load_matrix(out, shift, transposed, values, entries, first, slots, team):
+    if isinstance(out.dtype, PackType):
+        return lambda out, shift, transposed, values, entries, first, slots, team: load_packs(
+            out, shift, transposed, values, entries, first, slots, team
+        )
+    return lambda out, shift, transposed, values, entries, first, slots, team: load_floats(
+        out, shift, transposed, values, 0, entries, first, slots, team
+    )
 
 
 @kernel
-def load_G(qp, data, first, slots, batch, team):
-    """Gᵀ."""
-    n, m = qp.Gt.shape
-    Gt, G = as_floats(qp.Gt), data.G
-    for j in range(n):
+def load_floats(out, shift, transposed, values, start, entries, first, slots, team):
+    """Columns of values from `start` on, a number at a time."""
+    numbers, last = as_floats(out), entries.shape[0] - 1
+    for i in range(values.shape[1]):
         for slot in range(slots):
-            k = data.entry[2, min(first + slot, batch - 1)]
-            for i in range(team.lane, m, team.width):
-                Gt[j, i, slot] = G[k, i, j]
+            k = entries[min(first + slot, last)]
+            for j in range(start + team.lane, values.shape[2], team.width):
+                if transposed:
+                    numbers[j, shift + i, slot] = values[k, i, j]
+                else:
+                    numbers[i, shift + j, slot] = values[k, i, j]
 
 
 @kernel
-def load_A(qp, data, first, slots, batch, team):
-    """Aᵀ, into the upper triangle of K."""
-    n, p = qp.q.shape[0], qp.b.shape[0]
-    K, A = as_floats(qp.K), data.A
-    for j in range(n):
-        for slot in range(slots):
-            k = data.entry[4, min(first + slot, batch - 1)]
-            for i in range(team.lane, p, team.width):
-                K[j, n + i, slot] = A[k, i, j]
+def load_packs(out, shift, transposed, values, entries, first, slots, team):
+    """A block of as many columns as slots at a time: read along rows, written in packs."""
+    slot_entries = entries_of_slots(out, entries, first)
+    whole = values.shape[2] - values.shape[2] % slots
+    for i in range(values.shape[1]):
+        for j in range(0, whole, slots):
+            if transposed:
+                move_block(out, j, shift + i, 1, 0, values, slot_entries, i, j)
+            else:
+                move_block(out, i, shift + j, 0, 1, values, slot_entries, i, j)
+    load_floats(out, shift, transposed, values, whole, entries, first, slots, team)
 
 
 @kernel

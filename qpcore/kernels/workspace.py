@@ -8,7 +8,7 @@ variable. Side 0 is the upper one, side 1 the lower one.
 from collections import namedtuple
 
 from qpcore.kernels.machine import kernel
-from qpcore.kernels.pack import as_matrix
+from qpcore.kernels.packed import as_matrix
 
 # first[side], last[side]: the range of rows that may have this side at all.
 Sizes = namedtuple("Sizes", "n m p rows first last")
@@ -19,7 +19,8 @@ Data = namedtuple("Data", "Q q G h A b lb ub h_lower entry")
 
 # limit, present: (2, rows); fixed: (rows,), one where both limits are equal: an equality.
 # K: strict upper triangle [[Q, Aᵀ], [A, 0]], lower triangle the factor; Gt = Gᵀ; At = Aᵀ within K.
-QP = namedtuple("QP", "K Q_diagonal q Gt At b limit present fixed")
+# coupled: not zero if Q has entries off its diagonal or G has rows.
+QP = namedtuple("QP", "K Q_diagonal q Gt At b limit present fixed coupled")
 
 # z: multipliers of the two sides; v: the net multiplier z[0] - z[1] of a row; Cx = C x.
 Point = namedtuple("Point", "x y v s z Cx")
@@ -37,9 +38,10 @@ Best = namedtuple("Best", "x y v")
 Fix = namedtuple("Fix", "x y v Cx")
 
 # The condensed system: dv = weight * C dx + push in each row (8). right: right-hand side and
-# solution [dx; dy]. diagonal: of K, then of its factor, inverted. rho, delta: regularisation (7);
-# soft: what a multiplier gives way by, zero unless a Farkas ray is sought (6).
-System = namedtuple("System", "diagonal weight damp push right rho delta soft")
+# solution [dx; dy]. diagonal: of K, then of its factor, inverted. per_s: one over the slacks. rho,
+# delta: regularisation (7); soft: what a multiplier gives way by, zero unless a Farkas ray is
+# sought (6).
+System = namedtuple("System", "diagonal weight per_s damp push right rho delta soft")
 
 # Factors of Ruiz equilibration for variables, rows of C, rows of A and the cost, and one over the
 # first three (15). flaw: zero where the matrices, and the vectors, came without NaN and inf.
@@ -62,13 +64,13 @@ Work = namedtuple("Work", "qp scale at best residual step fix system products ou
 def elements(n, m, p, rows, traced=0):
     """How many elements `carve` takes, if so many iterates are to be traced."""
     size = n + p
-    qp = size * size + 2 * n + n * m + p + 5 * rows
+    qp = size * size + 2 * n + n * m + p + 5 * rows + 1
     at = n + p + 6 * rows
     best = n + p + rows
     residual = 4 * n + 2 * p + 2 * rows
     step = n + p + 8 * rows
     fix = n + p + 2 * rows
-    system = 2 * size + 3 * rows + 3
+    system = 2 * size + 5 * rows + 3
     scale = 2 * (n + p + rows) + 3
     products = 2 * n + p
     outcome = 3 + NOTES * traced
@@ -87,7 +89,8 @@ def carve(memory, n, m, p, rows):
     limit, memory = matrix(memory, 2, rows)
     present, memory = matrix(memory, 2, rows)
     fixed, memory = vector(memory, rows)
-    qp = QP(K, Q_diagonal, q, Gt, K[:n, n:], b, limit, present, fixed)
+    coupled, memory = vector(memory, 1)
+    qp = QP(K, Q_diagonal, q, Gt, K[:n, n:], b, limit, present, fixed, coupled)
     x, memory = vector(memory, n)
     y, memory = vector(memory, p)
     v, memory = vector(memory, rows)
@@ -115,13 +118,14 @@ def carve(memory, n, m, p, rows):
     fix = Fix(dx, dy, dv, Cdx)
     diagonal, memory = vector(memory, size)
     weight, memory = vector(memory, rows)
+    per_s, memory = matrix(memory, 2, rows)
     damp, memory = vector(memory, rows)
     push, memory = vector(memory, rows)
     right, memory = vector(memory, size)
     rho, memory = vector(memory, 1)
     delta, memory = vector(memory, 1)
     soft, memory = vector(memory, 1)
-    system = System(diagonal, weight, damp, push, right, rho, delta, soft)
+    system = System(diagonal, weight, per_s, damp, push, right, rho, delta, soft)
     scale, memory = carve_scale(memory, n, p, rows)
     Qx, memory = vector(memory, n)
     pull, memory = vector(memory, n)
