@@ -1,6 +1,7 @@
 """Batched, differentiable quadratic programs: arrays in, arrays out."""
 
-from qpcore.api import solve, vjp
+from qpcore.api import solve
+from qpcore.derivatives import solve_at_answer, vjp
 from qpcore.errors import ProblemError, QPError, SettingsError, SolveError
 from qpcore.problem import Problem
 from qpcore.settings import Settings
@@ -22,5 +23,6 @@ __all__ = [
     "Status",
     "Trace",
     "solve",
+    "solve_at_answer",
     "vjp",
 ]

@@ -25,6 +25,7 @@ LAYERS = {
     "qpcore.cpu": "drivers",
     "qpcore.gpu": "drivers",
     "qpcore.api": "api",
+    "qpcore.derivatives": "api",
     "qpcore.gradients": "api",
     "qpcore": "package",
     "torch_bridge": "torch_bridge",
