@@ -1,11 +1,11 @@
 """Batched, differentiable quadratic programs: arrays in, arrays out."""
 
 from qpcore.api import solve
-from qpcore.derivatives import solve_at_answer, vjp
+from qpcore.derivatives import jvp, solve_at_answer, vjp
 from qpcore.errors import ProblemError, QPError, SettingsError, SolveError
 from qpcore.problem import Problem
 from qpcore.settings import Settings
-from qpcore.solution import Gradients, Solution
+from qpcore.solution import Gradients, Solution, Tangents
 from qpcore.status import Status
 from qpcore.trace import Trace
 
@@ -21,7 +21,9 @@ __all__ = [
     "Solution",
     "SolveError",
     "Status",
+    "Tangents",
     "Trace",
+    "jvp",
     "solve",
     "solve_at_answer",
     "vjp",

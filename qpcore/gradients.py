@@ -1,4 +1,4 @@
-"""Gradients with respect to the data, from the solution of the adjoint systems (14)."""
+"""Between the data and the KKT conditions: changes of the data one way, gradients back (14)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,39 @@ import math
 import numpy as np
 
 from qpcore import cpu
+from qpcore.kernels.transfer import Vectors
 from qpcore.problem import Problem
 from qpcore.solution import Gradients
+
+
+def disturb(at: Vectors, moved: dict[str, np.ndarray]) -> Vectors:
+    """Say how tangents of the data disturb the optimality conditions at the answer (13).
+
+    Rows that `solve_at_answer` takes: Q̇x + q̇ + Ġᵀz + Ȧᵀy beside x, Ġx - ė beside z, Ȧx - ḃ beside
+    y and -ė beside z_box, where e is the limit that the sign of the multiplier chooses. `at` and
+    the result are in the batch's shape. A shared tangent is one product of matrices for the batch.
+    """
+    rx, rz, ry, rz_box = (np.zeros_like(part) for part in at)
+    if "Q" in moved:
+        rx += times(moved["Q"], at.x) / 2 + times(np.swapaxes(moved["Q"], -1, -2), at.x) / 2
+    if "G" in moved:
+        rx += times(np.swapaxes(moved["G"], -1, -2), at.z)
+        rz += times(moved["G"], at.x)
+    if "A" in moved:
+        rx += times(np.swapaxes(moved["A"], -1, -2), at.y)
+        ry += times(moved["A"], at.x)
+    rx += moved.get("q", 0)
+    ry -= moved.get("b", 0)
+    rz -= np.where(at.z >= 0, moved.get("h", 0), moved.get("h_lower", 0))
+    rz_box -= np.where(at.z_box >= 0, moved.get("ub", 0), moved.get("lb", 0))
+    return Vectors(rx, rz, ry, rz_box)
+
+
+def times(M: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Matrix times vector in each problem; a matrix that all of them share is not repeated."""
+    if math.prod(M.shape[:-2]) == 1:
+        return v @ M.reshape(M.shape[-2:]).T
+    return (M @ v[..., None])[..., 0]
 
 
 def assemble(problem: Problem, answer: dict, adjoint: dict, threads: int) -> Gradients:

@@ -242,6 +242,20 @@ class Gradients:
     h_lower: np.ndarray | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Tangents:
+    """How the solution moves, to first order, when the problem's data move along their tangents."""
+
+    x: np.ndarray
+    """(*, n)"""
+    z: np.ndarray
+    """(*, m)"""
+    y: np.ndarray
+    """(*, p)"""
+    z_box: np.ndarray
+    """(*, n)"""
+
+
 class _Side(NamedTuple):
     """One list of limits: sign * (value - limit) <= 0 with a force >= 0, where it is kept."""
 
