@@ -82,7 +82,7 @@ def differentiate_range(data, answer, cotangents, adjoint, memory, sizes, parame
 def outer_products(out, a, b, c, d, start, stop):
     """Gradients of a matrix in the problems start..stop."""
     for i in range(start, stop):
-        add_outer_products(out[i], a[i], b[i], c[i], d[i], team_of_one())
+        add_outer_products(out, a, b, c, d, i)
 
 
 def solve(
