@@ -33,8 +33,8 @@ def autocast_dtypes(given: Given) -> tuple[torch.dtype, torch.dtype]:
     float32 parameters.
     """
     tensors = (value for value in given.values() if isinstance(value, torch.Tensor))
-    floating = (value.dtype for value in tensors if value.dtype.is_floating_point)
-    widest = reduce(torch.promote_types, floating, torch.bfloat16)
+    floating = [value.dtype for value in tensors if value.dtype.is_floating_point]
+    widest = reduce(torch.promote_types, floating or [torch.float32])
     return torch.promote_types(widest, torch.float32), widest
 
 
