@@ -1,20 +1,18 @@
-"""Layers and the solver across processes, threads, copies and autocast regions."""
+"""The solver in other processes and threads, and in autocast regions."""
 
-import copy
 import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import pytest
 from problems import known
-from tensors import FORM, TIGHT, gradients, tensors, torch
+from tensors import FORM, gradients, tensors, torch
 from torch.utils.data import DataLoader, Dataset
 
 from qpcore import ProblemError, Settings
-from torch_bridge import OptNetLayer, QPLayer, solve_qp
+from torch_bridge import OptNetLayer, solve_qp
 
 # torch itself imports scripted code on the first use of forward mode
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
@@ -66,51 +64,6 @@ def test_threads_call_at_once():
             for one, other in zip(pool.map(work, seeds), expected, strict=True):
                 for name in one:
                     assert torch.equal(one[name], other[name]), name
-
-
-LAYERS = {
-    "QPLayer": partial(QPLayer, TIGHT, throw=False),
-    "OptNetLayer": partial(OptNetLayer, 4, 3, 1, settings=TIGHT, dtype=torch.float64),
-}
-
-
-def through_state_dict(layer):
-    torch.manual_seed(5)
-    twin = LAYERS[type(layer).__name__]()
-    twin.load_state_dict(layer.state_dict())
-    return twin
-
-
-def through_a_file(layer):
-    path = Path(layer.path)
-    torch.save(layer, path)
-    return torch.load(path, weights_only=False)
-
-
-COPIES = {
-    "deepcopy": copy.deepcopy,
-    "pickle": lambda layer: pickle.loads(pickle.dumps(layer)),
-    "torch.save": through_a_file,
-    "state_dict": through_state_dict,
-}
-
-
-@pytest.mark.parametrize("how", COPIES)
-@pytest.mark.parametrize("name", LAYERS)
-def test_a_copy_of_a_layer_answers_alike(name, how, tmp_path):
-    torch.manual_seed(0)
-    layer = LAYERS[name]()
-    layer.path = str(tmp_path / "layer.pt")
-    q = torch.randn(3, 4, dtype=torch.float64)
-    inputs = (torch.eye(4, dtype=torch.float64), q) if name == "QPLayer" else (q,)
-    options = {"lb": -0.5} if name == "QPLayer" else {}
-    layer(*inputs, **options).sum()  # after use: nothing of it may stick
-    twin = COPIES[how](layer)
-    assert torch.equal(twin(*inputs, **options), layer(*inputs, **options))
-    assert (twin.settings, twin.throw) == (layer.settings, layer.throw)
-    assert not {p.data_ptr() for p in twin.parameters()} & {
-        p.data_ptr() for p in layer.parameters()
-    }
 
 
 def test_a_result_can_be_pickled():
