@@ -2,6 +2,7 @@
 
 import shutil
 
+import numpy as np
 import pytest
 from problems import known
 from tensors import TIGHT, loss, tensors, torch
@@ -12,7 +13,7 @@ from torch.library import opcheck
 
 from qpcore import Settings, SolveError
 from torch_bridge import OptNetLayer, QPLayer, solve_qp
-from torch_bridge.operators import encoded
+from torch_bridge.operators import decoded, encoded
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:torch")
 
@@ -70,6 +71,18 @@ def test_operators_without_a_derivative_refuse_to_be_differentiated(name):
         problem = [tensor.detach() for tensor in problem]
         with pytest.raises(NotImplementedError, match=f"qpcore::{name} cannot be transformed"):
             operator(encoded(TIGHT), *middle, answer[:4], problem, answer)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(),
+        Settings(tol=1e-9, max_iterations=7, threads=2, trace=True),
+        Settings(tol=np.float32(1e-3), max_iterations=np.int64(7), trace=np.bool_(True)),
+    ],
+)
+def test_settings_survive_being_text(settings):
+    assert decoded(encoded(settings)) == settings
 
 
 # ---- compiled functions

@@ -5,10 +5,11 @@ import tracemalloc
 import numpy as np
 import pytest
 from problems import known, paper
-from tensors import FORM, TIGHT, gradients, loss, tensors, torch
+from tensors import ARGUMENTS, FORM, TIGHT, gradients, loss, tensors, torch
 
 import qpcore
 from torch_bridge import solve_qp
+from torch_bridge.operators import encoded, to_numpy
 
 
 class Spy:
@@ -136,3 +137,16 @@ def test_empty_batch():
     assert solve_qp(**problem).x.shape == (0, 4)
     for name, gradient in gradients(problem).items():
         assert torch.equal(gradient, torch.zeros_like(problem[name]))
+
+
+def test_zeros_without_memory_are_zeros():
+    # Forward mode makes them; NumPy's own from_dlpack reads them from wherever they point.
+    zeros = torch._efficientzerotensor((3,), dtype=torch.float64)
+    assert zeros._is_zerotensor()
+    assert to_numpy(zeros).tolist() == [0.0, 0.0, 0.0]
+    data = tensors(known(FORM, 1).data, grad=False)
+    answer, problem = solve_qp(**data), [data.get(name) for name in ARGUMENTS]
+    right = [torch._efficientzerotensor(part.shape, dtype=part.dtype) for part in answer[:4]]
+    inputs = (encoded(TIGHT), right, problem, list(answer))
+    for part in torch.ops.qpcore.kkt_solve(*inputs):
+        assert torch.equal(part, torch.zeros_like(part))

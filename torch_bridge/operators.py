@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from enum import Enum
 from functools import lru_cache
 from typing import Any
 
@@ -40,13 +41,20 @@ library.define(
 @lru_cache(maxsize=64)
 def encoded(settings: Settings) -> str:
     """Settings as text: operators take numbers, text and tensors only."""
-    return json.dumps(asdict(settings), default=lambda value: value.item())  # NumPy's numbers
+    return json.dumps(asdict(settings), default=as_plain)
 
 
 @lru_cache(maxsize=64)
 def decoded(text: str) -> Settings:
     """The settings that `encoded` wrote."""
-    return Settings(**json.loads(text))
+    fields, defaults = json.loads(text), asdict(Settings())
+    choices = {name: type(value) for name, value in defaults.items() if isinstance(value, Enum)}
+    return Settings(**fields | {name: kind(fields[name]) for name, kind in choices.items()})
+
+
+def as_plain(value: Any) -> Any:
+    """The value of a choice, or the number in a NumPy scalar."""
+    return value.value if isinstance(value, Enum) else value.item()
 
 
 def solve(settings: str, throw: bool, problem: Tensors) -> tuple[torch.Tensor, ...]:
