@@ -145,8 +145,9 @@ def test_gradient_penalty_trains_through_the_gradient():
 
     run = as_function(problem, energy)
     expected = grad(squared, tuple(range(len(values))))(*(v.detach() for v in values))
+    scale = max(reference.abs().max().item() for reference in expected)
     for value, reference in zip(values, expected, strict=True):
-        torch.testing.assert_close(value.grad, reference, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(value.grad, reference, rtol=0, atol=1e-9 * scale)
 
 
 def test_gradient_with_a_graph_equals_that_without():
@@ -158,7 +159,9 @@ def test_gradient_with_a_graph_equals_that_without():
         for one, other in zip(
             plain, torch.autograd.grad(total, values, create_graph=True), strict=True
         ):
-            torch.testing.assert_close(one, other.detach(), rtol=1e-12, atol=1e-12)
+            # The plain pass may take the answer one step closer before it enters the gradient.
+            scale = 1 + one.abs().max().item()
+            torch.testing.assert_close(one, other.detach(), rtol=0, atol=1e-9 * scale)
 
 
 def test_dual_numbers_without_torch_func():
