@@ -2,16 +2,17 @@
 
 from qpcore.api import solve
 from qpcore.derivatives import jvp, solve_at_answer, vjp
-from qpcore.errors import ProblemError, QPError, SettingsError, SolveError
+from qpcore.errors import GradientError, ProblemError, QPError, SettingsError, SolveError
 from qpcore.problem import Problem
-from qpcore.settings import Settings
-from qpcore.solution import Gradients, Solution, Tangents
+from qpcore.settings import Settings, Untrusted
+from qpcore.solution import Gradients, Solution, Tangents, Trust
 from qpcore.status import Status
 from qpcore.trace import Trace
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "GradientError",
     "Gradients",
     "Problem",
     "ProblemError",
@@ -23,6 +24,8 @@ __all__ = [
     "Status",
     "Tangents",
     "Trace",
+    "Trust",
+    "Untrusted",
     "jvp",
     "solve",
     "solve_at_answer",

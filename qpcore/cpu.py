@@ -18,11 +18,19 @@ from typing import Any
 import numpy as np
 
 from qpcore.compilation import announced, compiled
-from qpcore.kernels.adjoint import add_outer_products, differentiate
+from qpcore.kernels.adjoint import (
+    Derivative,
+    Rules,
+    add_outer_products,
+    differentiate,
+    store_derivative,
+)
 from qpcore.kernels.certificate import MINIMUM, RUNNING, is_left_to
 from qpcore.kernels.ipm import Parameters, solve_problem
 from qpcore.kernels.machine import team_of_one
 from qpcore.kernels.pack import PACK_BYTES, as_elements, lanes_of, slots_in
+from qpcore.kernels.quality import Certificate
+from qpcore.kernels.relax import relax
 from qpcore.kernels.transfer import (
     Result,
     Vectors,
@@ -30,7 +38,6 @@ from qpcore.kernels.transfer import (
     load_cotangents,
     load_progress,
     store,
-    store_adjoint,
 )
 from qpcore.kernels.workspace import NOTES, Data, Sizes, carve, elements
 from qpcore.status import Status
@@ -66,7 +73,7 @@ def solve_range(data, result, memory, sizes, parameters, start, stop):
 
 
 @compiled
-def differentiate_range(data, answer, cotangents, adjoint, memory, sizes, parameters, start, stop):
+def differentiate_range(data, answer, cotangents, derivative, memory, sizes, rules, start, stop):
     """Solve the adjoint systems of a range of groups."""
     team, slots = team_of_one(), slots_in(memory)
     packs = as_elements(memory)  # pyright: ignore[reportCallIssue]  a Numba intrinsic
@@ -74,8 +81,21 @@ def differentiate_range(data, answer, cotangents, adjoint, memory, sizes, parame
     for group in range(start, stop):
         load(work, data, sizes, group * slots, slots, group > start, team)
         load_cotangents(work, answer, cotangents, sizes, group * slots, slots, team)
-        differentiate(work, parameters, sizes, team)
-        store_adjoint(adjoint, work, sizes, group * slots, slots, team)
+        differentiate(work, rules, sizes, team)
+        store_derivative(derivative, work, sizes, group * slots, slots, team)
+
+
+@compiled
+def relax_range(data, result, memory, sizes, parameters, mu, close, start, stop):
+    """Take the problems of a range of groups to their points of the central path."""
+    team, slots = team_of_one(), slots_in(memory)
+    packs = as_elements(memory)  # pyright: ignore[reportCallIssue]  a Numba intrinsic
+    work = carve(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
+    for group in range(start, stop):
+        load(work, data, sizes, group * slots, slots, group > start, team)
+        load_progress(work, result, group * slots, slots, team)
+        relax(work, mu, close, parameters, sizes, team)
+        store(result, work, parameters.sought, sizes, group * slots, slots, team)
 
 
 @compiled
@@ -136,26 +156,49 @@ def empty_result(batch: int, sizes: Sizes, dtype: np.dtype, traced: int) -> Resu
 
 
 def adjoint(
-    data: Data,
-    sizes: Sizes,
-    parameters: Parameters,
-    answer: Vectors,
-    cotangents: Vectors,
-    threads: int,
-) -> Vectors:
+    data: Data, sizes: Sizes, rules: Rules, answer: Vectors, cotangents: Vectors, threads: int
+) -> Derivative:
     """Solve the adjoint system of every problem of a batch."""
     data, answer, cotangents = frozen(data), frozen(answer), frozen(cotangents)
     batch, dtype = data.entry.shape[1], data.Q.dtype
     slots = slots_for(sizes, dtype)
-    out = empty_vectors(batch, sizes, dtype)
+    derivative = empty_derivative(batch, sizes, dtype)
 
     def work(start: int, stop: int) -> None:
-        memory = memory_for(sizes, dtype, slots)
-        differentiate_range(data, answer, cotangents, out, memory, sizes, parameters, start, stop)
+        memory = memory_for(sizes, dtype, slots, traced=1)  # a row for the certificate
+        differentiate_range(data, answer, cotangents, derivative, memory, sizes, rules, start, stop)
 
     with announced(("gradients", kind(dtype, slots))):
         over_chunks(work, math.ceil(batch / slots), threads)
-    return out
+    return derivative
+
+
+def relaxed(
+    data: Data, sizes: Sizes, parameters: Parameters, mu: Any, close: Any, threads: int
+) -> Result:
+    """The points where s z = μ; SOLVED where they were reached."""
+    data = frozen(data)
+    batch, dtype = data.entry.shape[1], data.Q.dtype
+    slots = slots_for(sizes, dtype)
+    result = empty_result(batch, sizes, dtype, 0)
+    result.status[:], result.iterations[:] = RUNNING, 0
+
+    def work(start: int, stop: int) -> None:
+        memory = memory_for(sizes, dtype, slots)
+        relax_range(data, result, memory, sizes, parameters, mu, close, start, stop)
+
+    with announced(("smooth gradients", kind(dtype, slots))):
+        over_chunks(work, math.ceil(batch / slots), threads)
+    return result
+
+
+def empty_derivative(batch: int, sizes: Sizes, dtype: np.dtype) -> Derivative:
+    """Room for what `adjoint` finds of every problem."""
+    widths = sizes.n, sizes.m, sizes.p, sizes.rows - sizes.m  # no z_box where there are no bounds
+    adjoint, answer = (
+        Vectors(*(np.empty((batch, width), dtype) for width in widths)) for _ in range(2)
+    )
+    return Derivative(adjoint, answer, np.empty((batch, len(Certificate._fields)), dtype))
 
 
 def slots_for(sizes: Sizes, dtype: np.dtype) -> int:

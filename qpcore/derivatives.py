@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
-from qpcore import cpu
-from qpcore.api import data_of, parameters_of, sizes_of
 from qpcore.errors import ProblemError
-from qpcore.gradients import assemble, disturb
+from qpcore.gradients import Shares, assemble, disturb
 from qpcore.kernels.transfer import Vectors
+from qpcore.linearise import Linear, in_batch_shape, linearise
+from qpcore.problem import CORE_AXES
+from qpcore.settings import Untrusted
 from qpcore.solution import Gradients, Solution, Tangents
-from qpcore.status import Status
 
 
 def vjp(
-    solution: Solution, dx: Any = None, dz: Any = None, dy: Any = None, dz_box: Any = None
+    solution: Solution,
+    dx: Any = None,
+    dz: Any = None,
+    dy: Any = None,
+    dz_box: Any = None,
+    *,
+    wanted: Collection[str] | None = None,
 ) -> Gradients:
     """Pull cotangents of the solution back to the data: the gradient of a scalar function.
 
@@ -31,6 +38,9 @@ def vjp(
         An answer of `solve`.
     dx, dz, dy, dz_box : array_like, optional
         Cotangents in the shapes of solution.x, .z, .y, .z_box; None means zero.
+    wanted : collection of str, optional
+        Names of the arguments whose gradients are needed; the others are not computed and come as
+        None. By default all that were given.
 
     Returns
     -------
@@ -39,23 +49,33 @@ def vjp(
         the sum over the batch (qpth averages). A problem that is neither SOLVED nor MAX_ITERATIONS,
         whose best iterate is taken for the answer, contributes exactly zero if its cotangents are
         zero, else NaN. Where both limits of a row are equal, ub (or h) receives the gradient if the
-        multiplier is >= 0, and lb (or h_lower) if it is negative.
+        multiplier is >= 0, and lb (or h_lower) if it is negative. Its field `trust` says how far
+        each problem's share can be trusted.
 
     Raises
     ------
     ProblemError
-        A cotangent has another shape.
+        A cotangent has another shape, or `wanted` names no argument.
+    GradientError
+        With ``Settings(untrusted=Untrusted.RAISE)``, some problem has no derivative to be trusted.
 
     Notes
     -----
     The derivative exists where every active inequality has a nonzero multiplier, and where x and
-    the multipliers are unique. Elsewhere the result is finite, but one of many.
+    the multipliers are unique. Elsewhere the result is finite, but one of many, unless
+    `Settings.untrusted` says otherwise. The answer takes one more Newton step before it enters the
+    gradients, which are those of the exact answer rather than of one within the tolerance.
     """
-    answer = answer_of(solution)
-    cotangents = right_sides(solution, "d", Vectors(dx, dz, dy, dz_box))
-    adjoint = solve_kkt(solution, answer, cotangents)
-    threads = solution.settings.thread_count()
-    return assemble(solution.problem, answer._asdict(), adjoint._asdict(), threads)
+    problem, settings = solution.problem, solution.settings
+    names = frozenset(problem.given_shapes if wanted is None else wanted)
+    if not names <= CORE_AXES.keys():
+        unknown = ", ".join(sorted(names - CORE_AXES.keys()))
+        raise ProblemError(f"wanted names {unknown}; expected some of {', '.join(CORE_AXES)}.")
+    names &= problem.given_shapes.keys()
+    linear = linearise(solution, right_sides(solution, "d", Vectors(dx, dz, dy, dz_box)))
+    at, adjoint, upper = linear.at, linear.found, linear.upper
+    gradients = assemble(problem, at, adjoint, upper, names, settings.thread_count())
+    return Gradients(**gradients, trust=in_batch_shape(linear.trust, problem.batch_shape))
 
 
 def jvp(
@@ -100,16 +120,21 @@ def jvp(
     -----
     The derivative exists where that of `vjp` does.
     """
-    problem, batch = solution.problem, solution.problem.batch_size
+    problem = solution.problem
     given = {"Q": Q, "q": q, "G": G, "h": h, "A": A, "b": b, "lb": lb, "ub": ub, "h_lower": h_lower}
     moved = {k: problem.tangent(k, v) for k, v in given.items() if v is not None}
-    answer = answer_of(solution)
-    right = disturb(in_batch(solution, answer), moved)
-    right = Vectors._make(part.reshape(batch, part.shape[-1]) for part in right)
-    found = solve_kkt(solution, answer, right)
+    # The disturbance depends on the point that the linearisation takes, and, by the error of its
+    # own solution, the point on the disturbance: once relaxed, a problem stays so.
+    linear = linearise(solution, right_sides(solution, "", Vectors(None, None, None, None)))
+    while True:
+        before = linear.doubtful
+        linear = linearise(solution, disturbance(solution, linear, moved), before)
+        if solution.settings.untrusted is not Untrusted.SMOOTH or (linear.doubtful == before).all():
+            break
+    found = in_batch(solution, linear.found)
     for part in found:
-        part[failures(solution)] = np.nan
-    return Tangents(**in_batch(solution, found)._asdict())
+        part[np.isnan(linear.trust.margin).reshape(problem.batch_shape)] = np.nan
+    return Tangents(*found, trust=in_batch_shape(linear.trust, problem.batch_shape))
 
 
 def solve_at_answer(
@@ -146,48 +171,27 @@ def solve_at_answer(
         A right-hand side has another shape.
     """
     right = right_sides(solution, "r", Vectors(rx, rz, ry, rz_box))
-    return in_batch(solution, solve_kkt(solution, answer_of(solution), right))
+    return in_batch(solution, linearise(solution, right).found)
 
 
-def solve_kkt(solution: Solution, answer: Vectors, right: Vectors) -> Vectors:
-    """-M⁻¹ right (13) of (batch, ·) arrays; NaN in failed problems unless their right is zero."""
-    problem, settings = solution.problem, solution.settings
-    found = cpu.adjoint(
-        data_of(problem),
-        sizes_of(problem),
-        parameters_of(problem, settings)[0],
-        answer,
-        right,
-        settings.thread_count(),
-    )
-    failed = failures(solution)
-    if failed.any():
-        touched = np.any([(part != 0).any(axis=1) for part in right], axis=0)
-        for part in found:
-            part[failed] = np.where(touched, np.nan, 0.0)[failed, None]
-    return found
-
-
-def failures(solution: Solution) -> np.ndarray:
-    """(batch,) bool, True where there is no answer to differentiate."""
-    usable = (Status.SOLVED, Status.MAX_ITERATIONS)
-    return ~np.isin(solution.status, usable).reshape(solution.problem.batch_size)
-
-
-def answer_of(solution: Solution) -> Vectors:
-    """x, z, y, z_box as (batch, ·) arrays, zero in failed problems."""
-    batch, failed = solution.problem.batch_size, failures(solution)
-    parts = [getattr(solution, name) for name in Vectors._fields]
-    parts = [part.reshape(batch, part.shape[-1]) for part in parts]
-    if failed.any():
-        parts = [np.where(failed[:, None], 0, part) for part in parts]
-    return Vectors._make(parts)
+def disturbance(solution: Solution, linear: Linear, moved: dict[str, np.ndarray]) -> Vectors:
+    """What tangents of the data do to the conditions, as (batch, ·) arrays."""
+    problem = solution.problem
+    at, shape = in_batch(solution, linear.at), problem.batch_shape
+    upper = Shares(*(part.reshape(*shape, part.shape[-1]) for part in linear.upper))
+    if not upper.z_box.shape[-1]:
+        upper = upper._replace(z_box=np.ones_like(at.z_box))
+    parts = disturb(at, upper, moved)
+    return Vectors._make(part.reshape(problem.batch_size, part.shape[-1]) for part in parts)
 
 
 def in_batch(solution: Solution, vectors: Vectors) -> Vectors:
-    """(batch, ·) arrays in the batch's own shape."""
-    shape = solution.problem.batch_shape
-    return Vectors._make(part.reshape(*shape, part.shape[-1]) for part in vectors)
+    """(batch, ·) arrays in the shapes of the solution; z_box zero where there are no bounds."""
+    shapes = [getattr(solution, name).shape for name in Vectors._fields]
+    parts = [v.reshape(shape) for v, shape in zip(vectors[:3], shapes[:3], strict=True)]
+    box = vectors.z_box
+    box = box if box.shape[-1] else np.zeros(shapes[3], box.dtype)
+    return Vectors._make([*parts, box.reshape(shapes[3])])
 
 
 def right_sides(solution: Solution, letter: str, given: Vectors) -> Vectors:
@@ -196,7 +200,8 @@ def right_sides(solution: Solution, letter: str, given: Vectors) -> Vectors:
     parts = []
     for name, value in given._asdict().items():
         like = getattr(solution, name)
-        part = np.zeros_like(like) if value is None else np.asarray(value)
+        nothing = np.zeros((), like.dtype)  # spread without memory
+        part = np.broadcast_to(nothing, like.shape) if value is None else np.asarray(value)
         if part.shape != like.shape or part.dtype.kind not in "biuf":
             raise ProblemError(
                 f"{letter}{name} has shape {part.shape} and dtype {part.dtype}; expected shape "

@@ -25,7 +25,8 @@ def test_a_later_process_compiles_nothing():
 
 def test_the_cache_knows_all_sources():
     stamp = compilation.source_stamp()
-    for dispatcher in (cpu.solve_range, cpu.differentiate_range, cpu.outer_products):
+    kernels = cpu.solve_range, cpu.differentiate_range, cpu.relax_range, cpu.outer_products
+    for dispatcher in kernels:
         assert dispatcher._cache._cache_file._source_stamp == stamp
 
 

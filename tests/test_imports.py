@@ -27,6 +27,7 @@ LAYERS = {
     "qpcore.api": "api",
     "qpcore.derivatives": "api",
     "qpcore.gradients": "api",
+    "qpcore.linearise": "api",
     "qpcore": "package",
     "torch_bridge": "torch_bridge",
 }

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch.autograd import Function, forward_ad
 
+from qpcore import Untrusted
 from torch_bridge import operators
 from torch_bridge.algebra import Vectors, gradients, matrices_of, perturbation, point_of, total
 from torch_bridge.arguments import CORE_AXES
@@ -143,6 +144,12 @@ for _function in (Solve, KKTSolve):
 
 def kkt_solve(settings: str, right: Tensors, fixed: Sequence) -> Vectors:
     """`KKTSolve` for a problem and its answer; zero, without a solve, if there is nothing right."""
+    if operators.decoded(settings).untrusted is Untrusted.SMOOTH:
+        raise NotImplementedError(
+            "Settings(untrusted=Untrusted.SMOOTH) has gradients by a plain backward pass only, at "
+            "the relaxed problem's own answer. Forward mode, torch.func and create_graph=True "
+            "differentiate at the answer that solve_qp gave; choose another value of untrusted."
+        )
     if all(part is None for part in right):
         return Vectors(*map(torch.zeros_like, fixed[ARGUMENTS : ARGUMENTS + VECTORS]))
     return Vectors(*KKTSolve.apply(settings, *right, *fixed))

@@ -82,7 +82,8 @@ def gradients(
 ) -> list[torch.Tensor]:
     """`qpcore.vjp`: the gradients of those arguments that are wanted."""
     solution = solution_of(settings, problem, answer)
-    found = qpcore.vjp(solution, *map(to_numpy, cotangents))
+    names = [name for name, want in zip(CORE_AXES, wanted, strict=True) if want]
+    found = qpcore.vjp(solution, *map(to_numpy, cotangents), wanted=names)
     result = []
     for name, argument, want in zip(CORE_AXES, problem, wanted, strict=True):
         if want and argument is not None:
