@@ -1,10 +1,11 @@
 """Batched, differentiable quadratic programs: arrays in, arrays out."""
 
-from qpcore.api import solve, vjp
-from qpcore.errors import ProblemError, QPError, SettingsError, SolveError
+from qpcore.api import solve
+from qpcore.derivatives import jvp, solve_at_answer, vjp
+from qpcore.errors import GradientError, ProblemError, QPError, SettingsError, SolveError
 from qpcore.problem import Problem
-from qpcore.settings import Settings
-from qpcore.solution import Gradients, Solution
+from qpcore.settings import Settings, Untrusted
+from qpcore.solution import Gradients, Solution, Tangents, Trust
 from qpcore.status import Status
 from qpcore.stream import solve_stream
 from qpcore.trace import Trace
@@ -12,6 +13,7 @@ from qpcore.trace import Trace
 __version__ = "0.1.0"
 
 __all__ = [
+    "GradientError",
     "Gradients",
     "Problem",
     "ProblemError",
@@ -21,8 +23,13 @@ __all__ = [
     "Solution",
     "SolveError",
     "Status",
+    "Tangents",
     "Trace",
+    "Trust",
+    "Untrusted",
+    "jvp",
     "solve",
+    "solve_at_answer",
     "solve_stream",
     "vjp",
 ]

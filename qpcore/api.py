@@ -1,4 +1,4 @@
-"""solve and vjp: the nouns meet the drivers."""
+"""solve: the nouns meet the drivers."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ import numpy as np
 
 from qpcore import cpu
 from qpcore.errors import ProblemError
-from qpcore.gradients import assemble
-from qpcore.kernels.transfer import Result, Vectors
+from qpcore.kernels.transfer import Result
 from qpcore.kernels.workspace import Data, Sizes
 from qpcore.problem import Problem
 from qpcore.promise import take_back
 from qpcore.settings import Settings
-from qpcore.solution import Gradients, Solution
+from qpcore.solution import Solution
 from qpcore.stages import parameters_of
-from qpcore.status import Status
 from qpcore.trace import Trace
 
 
@@ -110,81 +108,6 @@ def solve(
     if throw:
         solution.raise_for_status()
     return solution
-
-
-def vjp(
-    solution: Solution, dx: Any = None, dz: Any = None, dy: Any = None, dz_box: Any = None
-) -> Gradients:
-    """Pull cotangents of the solution back to the data: the gradient of a scalar function.
-
-    For a function f(x, z, y, z_box) with the given partial derivatives, the result holds df/dQ,
-    df/dq and so on, by implicit differentiation of the optimality conditions (Amos & Kolter 2017,
-    eqs. 6-8; equations (13) and (14) of `derivation.md`). It uses the problem's data and the
-    solution's x, z, y, z_box, nothing else of the solver.
-
-    Parameters
-    ----------
-    solution : Solution
-        An answer of `solve`.
-    dx, dz, dy, dz_box : array_like, optional
-        Cotangents in the shapes of solution.x, .z, .y, .z_box; None means zero.
-
-    Returns
-    -------
-    Gradients
-        Each in the shape of its argument as it was given. Arguments that the batch shares receive
-        the sum over the batch (qpth averages). A problem that is neither SOLVED nor MAX_ITERATIONS,
-        whose best iterate is taken for the answer, contributes exactly zero if its cotangents are
-        zero, else NaN. Where both limits of a row are equal, ub (or h) receives the gradient if the
-        multiplier is >= 0, and lb (or h_lower) if it is negative.
-
-    Raises
-    ------
-    ProblemError
-        A cotangent has another shape.
-
-    Notes
-    -----
-    The derivative exists where every active inequality has a nonzero multiplier, and where x and
-    the multipliers are unique. Elsewhere the result is finite, but one of many.
-    """
-    problem, batch = solution.problem, solution.problem.batch_size
-    answers = {name: getattr(solution, name) for name in Vectors._fields}
-    given = {"x": dx, "z": dz, "y": dy, "z_box": dz_box}
-    cotangents = {name: _cotangent(f"d{name}", v, answers[name]) for name, v in given.items()}
-    cotangents = {name: v.reshape(batch, v.shape[-1]) for name, v in cotangents.items()}
-    answers = {name: v.reshape(batch, v.shape[-1]) for name, v in answers.items()}
-    failed = ~np.isin(solution.status, (Status.SOLVED, Status.MAX_ITERATIONS)).reshape(batch)
-    if failed.any():
-        answers = {name: np.where(failed[:, None], 0, v) for name, v in answers.items()}
-    threads = solution.settings.thread_count()
-    adjoint = cpu.adjoint(
-        data_of(problem),
-        sizes_of(problem),
-        parameters_of(problem, solution.settings)[0],
-        Vectors(**answers),
-        Vectors(**cotangents),
-        threads,
-    )._asdict()
-    if failed.any():
-        touched = [(v != 0).any(axis=1) for v in cotangents.values()]
-        blank = np.where(np.any(touched, axis=0), np.nan, 0.0)[failed, None]
-        for v in adjoint.values():
-            v[failed] = blank
-    return assemble(problem, answers, adjoint, threads)
-
-
-def _cotangent(name: str, value: Any, like: np.ndarray) -> np.ndarray:
-    """A cotangent as an array of the solution's shape and dtype; zeros for None."""
-    if value is None:
-        return np.zeros(like.shape, like.dtype)
-    array = np.asarray(value)
-    if array.shape != like.shape or array.dtype.kind not in "biuf":
-        raise ProblemError(
-            f"{name} has shape {array.shape} and dtype {array.dtype}; expected shape {like.shape}, "
-            f"that of solution.{name[1:]}, and real numbers."
-        )
-    return array.astype(like.dtype, copy=False)
 
 
 def trace_of(result: Result, batch: tuple[int, ...]) -> Trace:

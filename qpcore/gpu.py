@@ -23,7 +23,7 @@ import numpy as np
 from numba import cuda, types
 from numba.np.numpy_support import from_dtype
 
-from qpcore.kernels.adjoint import differentiate
+from qpcore.kernels.adjoint import Derivative, Rules, differentiate, store_derivative
 from qpcore.kernels.certificate import MINIMUM, RUNNING, is_left_to
 from qpcore.kernels.ipm import WHOLE, Parameters, solve_problem
 from qpcore.kernels.machine import OPERATIONS, Operations, barrier, kernel, larger
@@ -34,7 +34,6 @@ from qpcore.kernels.transfer import (
     load_cotangents,
     load_progress,
     store,
-    store_adjoint,
 )
 from qpcore.kernels.workspace import Data, Sizes, carve
 from qpcore.status import Status
@@ -111,7 +110,7 @@ def solve_block(data, result, memory, sizes, stages):
             result.status[problem] = NUMERICAL_ERROR
 
 
-def differentiate_block(data, answer, cotangents, adjoint, memory, sizes, parameters):
+def differentiate_block(data, answer, cotangents, derivative, memory, sizes, rules):
     """Solve the adjoint systems of this block's problems, those of `solve_block`."""
     scratch = cuda.shared.array(MOST_LANES, memory.dtype)
     team = Block(cuda.threadIdx.x, cuda.blockDim.x, scratch)
@@ -119,8 +118,8 @@ def differentiate_block(data, answer, cotangents, adjoint, memory, sizes, parame
     for problem in range(cuda.blockIdx.x, data.entry.shape[1], cuda.gridDim.x):
         load(work, data, sizes, problem, 1, problem > cuda.blockIdx.x, team)
         load_cotangents(work, answer, cotangents, sizes, problem, 1, team)
-        differentiate(work, parameters, sizes, team)
-        store_adjoint(adjoint, work, sizes, problem, 1, team)
+        differentiate(work, rules, sizes, team)
+        store_derivative(derivative, work, sizes, problem, 1, team)
 
 
 # ---- compilation ---------------------------------------------------------------------------------
@@ -148,10 +147,12 @@ def signature(name: str, dtype: Any, stages: int) -> tuple:
     kinds = (types.int64 if field in WHOLE else number for field in Parameters._fields)
     parameters = Parameters(*kinds)
     every_stage = types.UniTuple(named(parameters), stages)
+    rules = Rules(*len(Rules._fields) * [number])
     result, vectors = Result(*4 * [matrix], *integers, stack), Vectors(*4 * [matrix])
+    derivative = Derivative(named(vectors), named(vectors), matrix)
     arguments = {
         "solve_block": (data, result, matrix, sizes, every_stage),
-        "differentiate_block": (data, vectors, vectors, vectors, matrix, sizes, parameters),
+        "differentiate_block": (data, vectors, vectors, derivative, matrix, sizes, rules),
     }
     return tuple(named(fields) for fields in arguments[name])
 

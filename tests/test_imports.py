@@ -28,6 +28,8 @@ LAYERS = {
     "qpcore.api": "api",
     "qpcore.stages": "api",
     "qpcore.gradients": "api",
+    "qpcore.derivatives": "api",
+    "qpcore.linearise": "api",
     "qpcore.stream": "streams",
     "qpcore.__main__": "command",
     "qpcore": "package",

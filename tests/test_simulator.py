@@ -17,6 +17,7 @@ from problems import Form, known
 from qpcore import Settings, Status, api, cpu
 from qpcore.kernels.transfer import Vectors
 from qpcore.kernels.workspace import elements
+from qpcore.linearise import rules_of
 from qpcore.problem import Problem
 from qpcore.stages import parameters_of
 
@@ -53,9 +54,14 @@ def test_a_block_answers_like_the_cpu(case):
     answer = Vectors(result.x, result.z, result.y, result.z_box)
     rng = np.random.default_rng(6)
     cotangents = Vectors(*(rng.standard_normal(part.shape) for part in answer))
-    at_answer = data, sizes, stages[0], answer, cotangents
-    adjoint = cpu.adjoint(*at_answer, SETTINGS.threads)
-    assert_close(in_simulator(differentiate, *at_answer), adjoint)
+    at_answer = data, sizes, rules_of(data.Q.dtype), answer, cotangents
+    expected = cpu.adjoint(*at_answer, SETTINGS.threads)
+    found = in_simulator(differentiate, *at_answer)
+    assert_close(found.adjoint, expected.adjoint)
+    assert_close(found.answer, expected.answer)
+    # Condition and error are ratios of rounding errors, in part.
+    np.testing.assert_allclose(found.certificate[:, 0], expected.certificate[:, 0], rtol=1e-6)
+    np.testing.assert_allclose(found.certificate[:, 2], expected.certificate[:, 2], rtol=0.5)
 
 
 @pytest.mark.parametrize("case", RAYS)
@@ -105,11 +111,13 @@ def solve(data, sizes, stages):
     return result
 
 
-def differentiate(data, sizes, parameters, answer, cotangents):
+def differentiate(data, sizes, rules, answer, cotangents):
     """Solve the adjoint systems in one block."""
-    adjoint = cpu.empty_vectors(len(answer.x), sizes, data.Q.dtype)
-    launch("differentiate_block", (data, answer, cotangents, adjoint), adjoint, sizes, parameters)
-    return adjoint
+    derivative = cpu.empty_derivative(len(answer.x), sizes, data.Q.dtype)
+    outputs = (*derivative.adjoint, *derivative.answer, derivative.certificate)
+    arrays = data, answer, cotangents, derivative
+    launch("differentiate_block", arrays, outputs, sizes, rules, traced=1)
+    return derivative
 
 
 def launch(kernel, arrays, output, sizes, parameters, traced=0):

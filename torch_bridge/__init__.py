@@ -9,6 +9,7 @@ except ModuleNotFoundError as error:
         "torch_bridge needs PyTorch, which is not installed: pip install qpcore[torch]"
     ) from error
 
+import torch_bridge.dispatch  # noqa: F401  rules of the operators
 from torch_bridge.function import QPResult, solve_qp
 from torch_bridge.layer import OptNetLayer, QPLayer
 

@@ -1,0 +1,164 @@
+"""The entries to qpcore as PyTorch operators, which tracers put into their graphs unopened.
+
+They compute on plain memory; derivatives are made of them in `autograd.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from enum import Enum
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+import qpcore
+from qpcore import Settings
+from torch_bridge.arguments import CORE_AXES
+
+OUTPUTS = ("x", "z", "y", "z_box", "status", "iterations")
+
+Tensors = Sequence["torch.Tensor | None"]
+
+library = torch.library.Library("qpcore", "DEF")
+library.define(
+    "solve(str settings, bool throw, Tensor?[] problem) "
+    "-> (Tensor x, Tensor z, Tensor y, Tensor z_box, Tensor status, Tensor iterations)"
+)
+library.define(
+    "kkt_solve(str settings, Tensor?[] right, Tensor?[] problem, Tensor[] answer) "
+    "-> (Tensor x, Tensor z, Tensor y, Tensor z_box)"
+)
+library.define(
+    "gradients(str settings, bool[] wanted, Tensor?[] cotangents, Tensor?[] problem, "
+    "Tensor[] answer) -> Tensor[]"
+)
+
+
+@lru_cache(maxsize=64)
+def encoded(settings: Settings) -> str:
+    """Settings as text: operators take numbers, text and tensors only."""
+    return json.dumps(asdict(settings), default=as_plain)
+
+
+@lru_cache(maxsize=64)
+def decoded(text: str) -> Settings:
+    """The settings that `encoded` wrote."""
+    fields, defaults = json.loads(text), asdict(Settings())
+    choices = {name: type(value) for name, value in defaults.items() if isinstance(value, Enum)}
+    return Settings(**fields | {name: kind(fields[name]) for name, kind in choices.items()})
+
+
+def as_plain(value: Any) -> Any:
+    """The value of a choice, or the number in a NumPy scalar."""
+    return value.value if isinstance(value, Enum) else value.item()
+
+
+def solve(settings: str, throw: bool, problem: Tensors) -> tuple[torch.Tensor, ...]:
+    """`qpcore.solve`: x, z, y, z_box, status, iterations."""
+    arrays = dict(zip(CORE_AXES, map(to_numpy, problem), strict=True))
+    solution = qpcore.solve(**arrays, settings=decoded(settings), throw=throw)
+    return tuple(torch.from_dlpack(getattr(solution, name)) for name in OUTPUTS)
+
+
+def kkt_solve(
+    settings: str, right: Tensors, problem: Tensors, answer: Sequence[torch.Tensor]
+) -> tuple[torch.Tensor, ...]:
+    """`qpcore.solve_at_answer`, for right-hand sides of the batch shape of the answer."""
+    solution = solution_of(settings, problem, answer)
+    found = qpcore.solve_at_answer(solution, *map(to_numpy, right))
+    return tuple(map(torch.from_dlpack, found))
+
+
+def gradients(
+    settings: str,
+    wanted: Sequence[bool],
+    cotangents: Tensors,
+    problem: Tensors,
+    answer: Sequence[torch.Tensor],
+) -> list[torch.Tensor]:
+    """`qpcore.vjp`: the gradients of those arguments that are wanted."""
+    solution = solution_of(settings, problem, answer)
+    names = [name for name, want in zip(CORE_AXES, wanted, strict=True) if want]
+    found = qpcore.vjp(solution, *map(to_numpy, cotangents), wanted=names)
+    result = []
+    for name, argument, want in zip(CORE_AXES, problem, wanted, strict=True):
+        if want and argument is not None:
+            gradient = getattr(found, name)  # None where there are no rows
+            empty = gradient is None
+            result.append(torch.zeros_like(argument) if empty else torch.from_dlpack(gradient))
+    return result
+
+
+def solution_of(settings: str, problem: Tensors, answer: Sequence[torch.Tensor]) -> Any:
+    """The Solution that an answer was, with the batch shape of the answer."""
+    arrays = dict(zip(CORE_AXES, map(to_numpy, problem), strict=True))
+    parts = dict(zip(OUTPUTS, map(to_numpy, answer), strict=True))
+    batch = parts["status"].shape
+    if np.broadcast_shapes(batch, arrays["q"].shape[:-1]) != arrays["q"].shape[:-1]:
+        # Under vmap the right-hand sides alone may be batched. Expanded axes are not copied.
+        arrays["q"] = np.broadcast_to(arrays["q"], (*batch, arrays["q"].shape[-1]))
+    return qpcore.Solution(
+        problem=qpcore.Problem.parse(**arrays), settings=decoded(settings), **parts
+    )
+
+
+def to_numpy(tensor: torch.Tensor | None) -> Any:
+    """View a CPU tensor as an array: same memory, where the tensor has memory.
+
+    A lazy negation is carried out, and so are the zeros without memory which forward mode makes;
+    `np.from_dlpack` would read those from wherever they happen to point.
+    """
+    return None if tensor is None else tensor.numpy(force=True)
+
+
+def fake_solve(settings: str, throw: bool, problem: Tensors) -> tuple[torch.Tensor, ...]:
+    """Shapes and dtypes of `solve`."""
+    Q, _, G, _, A, *_ = problem
+    assert Q is not None
+    leads = [
+        tensor.shape[: max(0, tensor.ndim - axes)]
+        for tensor, axes in zip(problem, CORE_AXES.values(), strict=True)
+        if tensor is not None
+    ]
+    batch, n = torch.broadcast_shapes(*leads), Q.shape[-1]
+    m, p = (0 if M is None else M.shape[-2] for M in (G, A))
+    vectors = [Q.new_empty((*batch, size)) for size in (n, m, p, n)]
+    return *vectors, Q.new_empty(batch, dtype=torch.int8), Q.new_empty(batch, dtype=torch.int32)
+
+
+def fake_kkt_solve(
+    settings: str, right: Tensors, problem: Tensors, answer: Sequence[torch.Tensor]
+) -> tuple[torch.Tensor, ...]:
+    """Shapes and dtypes of `kkt_solve`."""
+    return tuple(part.new_empty(part.shape) for part in answer[:4])
+
+
+def fake_gradients(
+    settings: str,
+    wanted: Sequence[bool],
+    cotangents: Tensors,
+    problem: Tensors,
+    answer: Sequence[torch.Tensor],
+) -> list[torch.Tensor]:
+    """Shapes and dtypes of `gradients`."""
+    pairs = zip(problem, wanted, strict=True)
+    return [t.new_empty(t.shape) for t, want in pairs if want and t is not None]
+
+
+def call(name: str, *inputs: Any) -> Any:
+    """Call an operator from within an autograd function, which has seen to its derivatives."""
+    with torch._C._AutoDispatchBelowAutograd():
+        return getattr(torch.ops.qpcore, name)(*inputs)
+
+
+for _computes, _shapes in (
+    (solve, fake_solve),
+    (kkt_solve, fake_kkt_solve),
+    (gradients, fake_gradients),
+):
+    library.impl(_computes.__name__, _computes, "CPU")
+    torch.library.register_fake(f"qpcore::{_computes.__name__}", _shapes, lib=library)
