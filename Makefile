@@ -3,7 +3,7 @@ ARGS ?=
 IN := .venv/bin/
 PIP := $(IN)python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help test demo lint types check bench robustness bench-env clean
+.PHONY: help test demo lint types check bench robustness paper bench-env clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1 \t/p' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ bench: bench-env  ## compare speed with the peers; ARGS="--quick" for a trial
 
 robustness: bench-env  ## run all solvers over ../shared/data; ARGS="--quick" for a trial
 	$(IN)python -m benchmarks.robustness $(ARGS)
+
+paper: bench-env  ## the paper's experiments in their quick form, about ten minutes; ARGS="--only ..."
+	$(IN)python -m benchmarks.paper --quick $(ARGS)
 
 check: lint types test  ## all of the above
 

@@ -31,6 +31,7 @@ from benchmarks.scipy_methods import (
     Data,
     Found,
     Workload,
+    errors,
 )
 
 RESULTS = Path(__file__).parent / "results"
@@ -151,20 +152,6 @@ def summary(
         "objective error": float(np.abs(objective).max()) if pairs else None,
         "failures": len(answers) - int(good.sum()) if pairs else len(answers),
     }
-
-
-def errors(problem: Data, x: np.ndarray, best: float) -> tuple[float, float]:
-    """Most by which x breaks a constraint, and its objective above the best one, both relative."""
-    Q, q, G, h, A, b, lb, ub = problem
-    broken = [0.0]
-    if G is not None:
-        broken.append(np.max((G @ x - h) / (1 + np.abs(h))))
-    if A is not None:
-        broken.append(np.max(np.abs(A @ x - b) / (1 + np.abs(b))))
-    broken += [np.max(lb - x)] if lb is not None else []
-    broken += [np.max(x - ub)] if ub is not None else []
-    objective = 0.5 * x @ Q @ x + q @ x
-    return float(max(broken)), float((objective - best) / (1 + abs(best)))
 
 
 EXPLANATION = """\

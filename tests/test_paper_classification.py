@@ -64,6 +64,18 @@ def test_models_learn(name):
     assert epochs[-1].test > 0.5  # by chance 0.1
 
 
+def test_loss_of_the_projection_has_the_gradient_p_minus_y():
+    model, v = MODELS["FC, simplex projection"](Settings(tol=1e-11)), 3 * torch.randn(20, 10)
+    v = v.double().requires_grad_()
+    labels = torch.arange(20) % 10
+    model.loss(v, labels).backward()
+    p = model.probabilities(v.detach())
+    expected = (p - torch.nn.functional.one_hot(labels, 10)) / 20
+    torch.testing.assert_close(v.grad, expected, rtol=1e-6, atol=1e-7)
+    sure = 5.0 * torch.nn.functional.one_hot(labels, 10).double()
+    assert model.loss(sure, labels).item() == pytest.approx(0, abs=1e-7)
+
+
 def test_what_is_not_finite_is_noticed():
     model = MODELS["FC, softmax"]()
     with torch.no_grad():

@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import linprog
 
 from benchmarks import scipy_baselines
-from benchmarks.scipy_methods import LINEAR_ONLY, METHODS, WORKLOADS, Data, Found, random_qp
+from benchmarks.scipy_methods import LINEAR_ONLY, METHODS, WORKLOADS, Data, Found, errors, random_qp
 from qpcore import solve
 
 SMALL = [workload for workload in WORKLOADS if "100" not in workload.name]
@@ -22,7 +22,7 @@ def test_methods_agree(method, workload):
     found, best = METHODS[method](problem), solve(*problem)
     assert found.solved
     objective = 0.5 * found.x @ problem.Q @ found.x + problem.q @ found.x
-    primal, _ = scipy_baselines.errors(problem, found.x, best.objective())
+    primal, _ = errors(problem, found.x, best.objective())
     assert primal < 1e-6
     # trust-constr stops where its barrier parameter is small, wherever the objective then is.
     tolerance = 1e-3 if method == "trust-constr" else 1e-6
@@ -42,7 +42,7 @@ def test_errors_see_each_constraint():
     )
     cases = {(0.0, 1.0): 0.0, (0.5, 1.0): 0.5, (0.0, 0.5): 0.25, (-1.5, 1.0): 0.5, (0.0, 4.0): 2.0}
     for x, expected in cases.items():
-        primal, objective = scipy_baselines.errors(problem, np.array(x), 0.5)
+        primal, objective = errors(problem, np.array(x), 0.5)
         assert primal == expected
         assert objective == pytest.approx((0.5 * np.dot(x, x) - 0.5) / 1.5)
 

@@ -31,6 +31,10 @@ class Softmax(nn.Module):
         """Scores of the classes, (B, 10)."""
         return self.body(images)
 
+    def probabilities(self, scores: torch.Tensor) -> torch.Tensor:
+        """What the last layer makes of the scores."""
+        return scores.softmax(dim=1)
+
     def loss(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Cross entropy of softmax."""
         return functional.cross_entropy(scores, labels)
@@ -52,22 +56,29 @@ class Simplex(Softmax):
     """FC, ReLU, FC, projection onto the simplex, in place of softmax.
 
     The projection, also known as sparsemax (Martins & Astudillo 2016, arXiv 1602.02068), gives
-    probabilities many of which are exactly zero. The loss is their squared error (Brier score),
-    which is defined where a probability is zero.
+    probabilities many of which are exactly zero. Its loss is theirs, defined by the same QP: what v
+    loses against its projection p by choosing the label's unit vector y,
+
+    .. code-block:: text
+
+        max over the simplex of (vᵀp - ½ pᵀp), less vᵀy - ½ yᵀy
+
+    whose gradient p - y, unlike that of a squared error of p, does not vanish where p is zero.
     """
 
     def __init__(self, settings: Settings = Settings()) -> None:
         super().__init__()
         self.settings = settings
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Probabilities of the classes, (B, 10)."""
-        return project(self.body(images), self.settings)
+    def probabilities(self, scores: torch.Tensor) -> torch.Tensor:
+        """Nearest points of the simplex."""
+        return project(scores, self.settings)
 
     def loss(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Squared distance from the unit vector of the label."""
-        truth = functional.one_hot(labels, CLASSES).to(scores)
-        return (scores - truth).square().sum(dim=1).mean()
+        """Mean loss of sparsemax."""
+        p, y = self.probabilities(scores), functional.one_hot(labels, CLASSES).to(scores)
+        value = (scores * (p - y)).sum(dim=1) - 0.5 * p.square().sum(dim=1) + 0.5
+        return value.mean()
 
 
 def project(v: torch.Tensor, settings: Settings = Settings()) -> torch.Tensor:

@@ -25,7 +25,7 @@ def draw(folder: Path) -> None:
             (curve,) = axes.plot(epochs, values.mean(axis=0), label=line["model"])
             low, high = values.min(axis=0), values.max(axis=0)
             axes.fill_between(epochs, low, high, color=curve.get_color(), alpha=0.15)
-    left.set(ylabel="training loss (cross entropy; projection: squared error)", yscale="log")
+    left.set(ylabel="training loss (cross entropy; projection: its own)", yscale="log")
     right.set(ylabel="test images read wrongly", yscale="log")
     right.yaxis.set_major_formatter(PercentFormatter(1.0))
     right.yaxis.set_minor_formatter(PercentFormatter(1.0))
