@@ -173,8 +173,12 @@ def test_command_writes_results_and_figures(tmp_path):
     assert all(figure.stat().st_size > 10_000 for figure in figures)
     for figure in figures:
         figure.unlink()
-    plot.draw(tmp_path)
+    table = plot.draw(tmp_path)
     assert all(figure.exists() for figure in figures)
+    assert (tmp_path / "results.md").read_text() == table
+    for run in report["runs"]:
+        assert f"| {run['train']:.2f} | {run['test']:.2f} | {run['test']:.1f} | 1 | 1 |" in table
+    assert "| 13.8 | 14.4 |" in table
 
 
 @pytest.mark.peers

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 
 def draw(folder: Path) -> None:
@@ -30,7 +30,8 @@ def draw(folder: Path) -> None:
         ratios = np.array([[e["test"] / run[0]["test"] for e in run] for run in runs])
         right.plot(ratios.mean(axis=0), label=f"degree {line['degree']}")
     right.set(xlabel="epoch of training through the decision", ylabel="test regret / two stages")
-    left.yaxis.set_major_formatter(PercentFormatter(1.0))
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
+    left.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.legend()

@@ -48,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             epochs = options.epochs or RECIPES[name].epochs
             report["runs"].append(learn(name, seed, training, test, epochs))
             command.save(report, out / "results.json")
-    plot.draw(out)
-    print(f"results.json, curves.png and signals.png are in {out}")
+    print(plot.draw(out))
+    print(f"results.json, results.md, curves.png and signals.png are in {out}")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""Figures of a results.json: ``python -m benchmarks.paper.denoising.plot DIR``."""
+"""Figures and table of a results.json: ``python -m benchmarks.paper.denoising.plot DIR``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.paper.denoising.table import markdown
+
 COLOURS = {
     "fully connected": "tab:gray",
     "learned differences": "tab:green",
@@ -19,11 +21,14 @@ COLOURS = {
 }
 
 
-def draw(folder: Path) -> None:
-    """Draw curves.png and signals.png from results.json in the folder."""
+def draw(folder: Path) -> str:
+    """Write curves.png, signals.png and results.md from results.json, and return the table."""
     report = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     curves(report).savefig(folder / "curves.png", dpi=150)
     signals(report).savefig(folder / "signals.png", dpi=150)
+    text = markdown(report)
+    (folder / "results.md").write_text(text, encoding="utf-8")
+    return text
 
 
 def curves(report: dict) -> Figure:
@@ -84,4 +89,4 @@ def signals(report: dict) -> Figure:
 
 
 if __name__ == "__main__":
-    draw(Path(sys.argv[1]))
+    print(draw(Path(sys.argv[1])))
