@@ -177,6 +177,8 @@ class PrimalProgram(TunedProgram):
         L = self.L.tril()
         return L @ L.mT + EPS * torch.eye(len(L), dtype=L.dtype)
 
-    def solve(self, Q: torch.Tensor, p: torch.Tensor, G: torch.Tensor, h: torch.Tensor):
+    def solve(
+        self, Q: torch.Tensor, p: torch.Tensor, G: torch.Tensor, h: torch.Tensor
+    ) -> torch.Tensor:
         """Return z of (e)."""
         return solve_qp(Q, -p, G, h, settings=self.settings).x

@@ -1,7 +1,8 @@
 """How long an epoch takes, beside qpth: ``python -m benchmarks.paper.denoising.speed``.
 
 A few batches of each are timed in turn, forward, backward and step of Adam, and multiplied up to an
-epoch of 9000 signals. Run it where nothing else runs.
+epoch of 9000 signals. Run it where nothing else runs. qpth works as in the authors' code: at its
+default tolerance, 1e-12, which it gives up to reach after 20 iterations; ours is 1e-8, relative.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from qpcore import Settings
 
 
 class QpthProgram(PrimalProgram):
-    """As the authors: parameters expanded over the batch, qpth at its default tolerance."""
+    """As the authors: parameters expanded over the batch."""
 
-    def solve(self, Q: torch.Tensor, p: torch.Tensor, G: torch.Tensor, h: torch.Tensor):
+    def solve(
+        self, Q: torch.Tensor, p: torch.Tensor, G: torch.Tensor, h: torch.Tensor
+    ) -> torch.Tensor:
         """Return z of (e)."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -86,9 +89,12 @@ def measure(threads: int, quick: bool) -> list[dict]:
         Contender("tuned variation", lambda: TunedVariation(settings=settings), 5 * slow),
         Contender("tuned program", lambda: TunedProgram(settings=settings), 5 * slow),
         Contender("the same, primal", lambda: PrimalProgram(settings=settings), slow),
-        Contender("the same, primal, qpth", QpthProgram, slow),
-        Contender("the same, primal, qpth, float32", QpthProgram, slow, torch.float32),
     ]
+    if threads == 1:  # with two, qpth was seen to hang at 200 variables, in MKL's pivoting
+        contenders += [
+            Contender("the same, primal, qpth", QpthProgram, slow),
+            Contender("the same, primal, qpth, float32", QpthProgram, slow, torch.float32),
+        ]
     parts = generate(10 * BATCH).batches(BATCH)
     with command.bar(f"{threads} threads", len(contenders) * (rounds + 1)) as advance:
         for number in range(rounds + 1):
