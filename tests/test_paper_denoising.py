@@ -12,7 +12,7 @@ pytest.importorskip("matplotlib", reason="needs matplotlib: pip install qpcore[p
 import torch
 
 from benchmarks.paper.denoising import __main__ as command
-from benchmarks.paper.denoising import plot, speed
+from benchmarks.paper.denoising import models, plot, speed
 from benchmarks.paper.denoising.models import (
     PrimalProgram,
     TunedProgram,
@@ -21,8 +21,9 @@ from benchmarks.paper.denoising.models import (
     differences,
 )
 from benchmarks.paper.denoising.signals import generate
-from benchmarks.paper.denoising.train import RECIPES, Recipe, evaluate, train
-from qpcore import Settings, solve
+from benchmarks.paper.denoising.train import RECIPES, Recipe, Tally, evaluate, train
+from qpcore import Settings, Status, solve
+from torch_bridge import solve_qp
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -141,7 +142,30 @@ def test_training_reduces_the_error(row):
     epochs = list(train(model, recipe, signals, signals[:150], epochs=4))
     assert [line.epoch for line in epochs] == [0, 1, 2, 3, 4]
     assert epochs[-1].train < epochs[1].train
-    assert epochs[-1].test == pytest.approx(evaluate(model, signals[:150]))
+    assert epochs[-1].test == pytest.approx(evaluate(model, signals[:150]).error)
+    assert sum(line.failures for line in epochs) == 0
+
+
+@pytest.mark.parametrize("name", ["tuned variation", "learned differences"])
+def test_what_is_not_solved_is_left_out_of_loss_and_gradient(signals, name, monkeypatch):
+    def third_fails(*args, **kwargs):
+        result = solve_qp(*args, **kwargs)
+        status, keep = result.status.clone(), torch.arange(6)[:, None] != 2
+        status[2] = Status.NUMERICAL_ERROR
+        return result._replace(x=torch.where(keep, result.x, torch.nan), status=status)
+
+    torch.manual_seed(0)
+    model, part = RECIPES[name].make(), signals[:6]
+    others = torch.arange(6) != 2
+    (model(part.noisy) - part.clean)[others].square().sum().backward()
+    expected = model.D.grad.clone()
+    model.zero_grad()
+    monkeypatch.setattr(models, "solve_qp", third_fails)
+    x, tally = model(part.noisy), Tally()
+    assert (x.isfinite().all(dim=1) == others).all()
+    tally.add(x, part).sum().backward()
+    assert (tally.failures, tally.entries) == (1, 500)
+    torch.testing.assert_close(model.D.grad, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_sparsity_is_part_of_the_loss():

@@ -79,8 +79,8 @@ def scan(training: Signals, test: Signals, penalties: Sequence[int]) -> dict:
     with command.bar("total variation", len(penalties)) as advance:
         for penalty in penalties:
             model = partial(denoise, D, penalty=float(penalty), settings=settings)
-            errors["train"].append(evaluate(model, training))
-            errors["test"].append(evaluate(model, test))
+            errors["train"].append(evaluate(model, training).error)
+            errors["test"].append(evaluate(model, test).error)
             advance(f"λ {penalty}: test {errors['test'][-1]:.2f}")
     i = errors["train"].index(min(errors["train"]))
     best = partial(denoise, D, penalty=float(penalties[i]), settings=settings)
@@ -103,8 +103,9 @@ def learn(name: str, seed: int, training: Signals, test: Signals, epochs: int) -
     return {
         "row": name,
         "seed": seed,
-        "train": evaluate(model, training),
+        "train": evaluate(model, training).error,
         "test": lines[-1].test,
+        "unsolved": sum(line.failures for line in lines),
         "epochs": [asdict(line) for line in lines],
         "shown": shown(model, test),
         "parameters": count(model),

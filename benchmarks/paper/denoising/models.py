@@ -39,7 +39,7 @@ import torch
 from torch import nn
 
 from benchmarks.paper.denoising.signals import LENGTH
-from qpcore import Settings
+from qpcore import Settings, Status
 from torch_bridge import solve_qp
 
 JUMPS = LENGTH - 1
@@ -64,9 +64,21 @@ def differences() -> torch.Tensor:
 
 
 def denoise(D: torch.Tensor, y: torch.Tensor, penalty: float, settings: Settings) -> torch.Tensor:
-    """Minimise ½‖x - y‖² + penalty ‖Dx‖₁ for noisy signals y, (B, n), by (b)."""
-    u = solve_qp(D @ D.mT, -y @ D.mT, lb=-penalty, ub=penalty, settings=settings).x
-    return y - u @ D
+    """Minimise ½‖x - y‖² + penalty ‖Dx‖₁ for noisy signals y, (B, n), by (b).
+
+    A signal whose QP is not solved comes out as NaN, here and in all layers.
+    """
+    options = {"settings": settings, "throw": False}
+    u, *_, status, _ = solve_qp(D @ D.mT, -y @ D.mT, lb=-penalty, ub=penalty, **options)
+    solved = status == Status.SOLVED
+    return _spread(y[solved] - u[solved] @ D, solved)
+
+
+def _spread(rows: torch.Tensor, solved: torch.Tensor) -> torch.Tensor:
+    """Put the rows of the solved problems where they belong, NaN elsewhere."""
+    everything = rows.new_full((len(solved), rows.shape[1]), torch.nan)
+    everything[solved] = rows
+    return everything
 
 
 def solve_dual(
@@ -84,8 +96,11 @@ def solve_dual(
     root = torch.linalg.cholesky(Q)
     rows = torch.linalg.solve_triangular(root, D.mT, upper=False)
     costs = torch.linalg.solve_triangular(root, p.mT, upper=False).mT
-    u = solve_qp(rows.mT @ rows, e - costs @ rows, lb=lb, ub=ub, settings=settings).x
-    return torch.linalg.solve_triangular(root.mT, (costs - u @ rows.mT).mT, upper=True).mT
+    options = {"settings": settings, "throw": False}
+    u, *_, status, _ = solve_qp(rows.mT @ rows, e - costs @ rows, lb=lb, ub=ub, **options)
+    solved = status == Status.SOLVED
+    left = costs[solved] - u[solved] @ rows.mT
+    return _spread(torch.linalg.solve_triangular(root.mT, left.mT, upper=True).mT, solved)
 
 
 class FullyConnected(nn.Sequential):

@@ -21,7 +21,7 @@ from benchmarks.paper import command
 from benchmarks.paper.denoising.__main__ import TRAINING
 from benchmarks.paper.denoising.models import PrimalProgram, TunedProgram, TunedVariation
 from benchmarks.paper.denoising.signals import Signals, generate
-from benchmarks.paper.denoising.train import BATCH, Recipe, step
+from benchmarks.paper.denoising.train import BATCH, Recipe, Tally, step
 from qpcore import Settings
 
 
@@ -64,7 +64,7 @@ class Contender:
         for part in parts[: self.batches]:
             part = Signals(part.noisy.to(self.dtype), part.clean.to(self.dtype))
             start = perf_counter()
-            step(self.model, self.recipe, self.optimizer, part)
+            step(self.model, self.recipe, self.optimizer, part, Tally())
             self.seconds.append(perf_counter() - start)
 
 

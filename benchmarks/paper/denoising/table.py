@@ -17,7 +17,8 @@ ROWS = {
 
 EXPLANATION = """\
 Mean squared error of the last epoch, training and test signals; ours: mean over the seeds ± their
-standard deviation. The penalty of total variation is the best one on the training signals."""
+standard deviation. The penalty of total variation is the best one on the training signals.
+*Unsolved*: QPs of all seeds and epochs that the solver gave up; the errors leave them out."""
 
 
 def markdown(report: dict) -> str:
@@ -31,8 +32,9 @@ def markdown(report: dict) -> str:
         EXPLANATION,
     ]
     rows = [
-        "| row | paper, train | test | ours, train | test | worst | seeds | epochs | s per epoch |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "| row | paper, train | test | ours, train | test | worst | seeds | epochs | unsolved "
+        "| s per epoch |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     rows += [_row(name, report) for name in ROWS if _runs(name, report)]
     return "\n\n".join([*lines, "\n".join(rows)]) + "\n"
@@ -57,6 +59,7 @@ def _row(name: str, report: dict) -> str:
     seconds = [line["seconds"] for run in runs for line in run["epochs"][1:]]
     epochs = str(len(runs[0]["epochs"]) - 1) if seconds else "-"
     cells += [str(len(runs)) if seconds else "-", epochs]
+    cells.append(str(sum(run.get("unsolved", 0) for run in runs)))
     cells.append(f"{np.median(seconds):.1f}" if seconds else "-")
     return "| " + " | ".join(cells) + " |"
 

@@ -52,6 +52,8 @@ class Epoch:
     test: float
     seconds: float
     """Of training, without the test."""
+    failures: int = 0
+    """Signals whose QP was not solved, in training and test; the errors leave them out."""
 
 
 def train(
@@ -59,33 +61,55 @@ def train(
 ) -> Iterator[Epoch]:
     """Yield an `Epoch` before the first and after every epoch."""
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.rate)
-    yield Epoch(0, None, evaluate(model, test), 0.0)
+    first = evaluate(model, test)
+    yield Epoch(0, None, first.error, 0.0, first.failures)
     for epoch in range(1, epochs + 1):
-        start, total = perf_counter(), 0.0
+        start, met = perf_counter(), Tally()
         for part in training.batches(BATCH):
-            total += step(model, recipe, optimizer, part) * len(part)
-        seconds = perf_counter() - start
-        yield Epoch(epoch, total / len(training), evaluate(model, test), seconds)
+            step(model, recipe, optimizer, part, met)
+        seconds, after = perf_counter() - start, evaluate(model, test)
+        yield Epoch(epoch, met.error, after.error, seconds, met.failures + after.failures)
+
+
+@dataclass
+class Tally:
+    """Sums over the signals that were denoised."""
+
+    squares: float = 0.0
+    entries: int = 0
+    failures: int = 0
+
+    def add(self, x: torch.Tensor, part: Signals) -> torch.Tensor:
+        """Count a batch, and return the squared errors of what came out."""
+        good = x.isfinite().all(dim=1)
+        squares = (x[good] - part.clean[good]).square()
+        self.squares += squares.sum().item()
+        self.entries += squares.numel()
+        self.failures += int((~good).sum())
+        return squares
+
+    @property
+    def error(self) -> float:
+        """Mean squared error."""
+        return self.squares / max(self.entries, 1)
 
 
 def step(
-    model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimizer, part: Signals
-) -> float:
-    """One step of Adam; returns the squared error before it."""
-    error = (model(part.noisy) - part.clean).square().mean()
-    loss = error
+    model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimizer, part: Signals, met: Tally
+) -> None:
+    """One step of Adam; what the model did before it is added to the tally."""
+    loss = met.add(model(part.noisy), part).sum() / part.clean.numel()
     if recipe.sparsity:
-        loss = error + recipe.sparsity * model.get_parameter("D").abs().sum()
+        loss = loss + recipe.sparsity * model.get_parameter("D").abs().sum()
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    return error.item()
 
 
 @torch.no_grad()
-def evaluate(model: Callable[[torch.Tensor], torch.Tensor], signals: Signals) -> float:
-    """Mean squared error over all entries of all signals."""
-    total = sum(
-        (model(part.noisy) - part.clean).square().sum().item() for part in signals.batches(BATCH)
-    )
-    return total / signals.clean.numel()
+def evaluate(model: Callable[[torch.Tensor], torch.Tensor], signals: Signals) -> Tally:
+    """Denoise all signals."""
+    tally = Tally()
+    for part in signals.batches(BATCH):
+        tally.add(model(part.noisy), part)
+    return tally
