@@ -28,10 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report = {
         "machine": command.machine(),
         "digits": {"training": len(training), "test": len(test), "batch": BATCH},
-        "runs": [learn(name, seed, options.epochs) for name in MODELS for seed in options.seeds],
+        "summary": [],
+        "runs": [],
     }
-    report["summary"] = [summary(name, report["runs"]) for name in MODELS]
-    command.save(report, out / "results.json")
+    for name in MODELS:
+        report["runs"] += [learn(name, seed, options.epochs) for seed in options.seeds]
+        report["summary"].append(summary(name, report["runs"]))
+        command.save(report, out / "results.json")
     plot.draw(out)
     for line in report["summary"]:
         print(

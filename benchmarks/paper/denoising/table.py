@@ -28,7 +28,8 @@ def markdown(report: dict) -> str:
         "# Denoising",
         f"{signals['training']} training and {signals['test']} test signals, batch "
         f"{signals['batch']}. {machine['cpu']}, {machine['time']}, qpcore {machine['qpcore']} with "
-        f"{machine['qpcore threads']} thread(s), torch {machine['torch']}.",
+        f"{machine['qpcore threads']} thread(s), torch {machine['torch']}. Load average before: "
+        f"{machine['load average']}.",
         EXPLANATION,
     ]
     rows = [

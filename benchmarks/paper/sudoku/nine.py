@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = command.parser("benchmarks.paper.sudoku.nine", __doc__)
-    parser.add_argument("--boards", type=int, default=32, help="in each batch")
+    parser.add_argument("--boards", type=int, default=16, help="in each batch")
     options = parser.parse_args(arguments)
     options.clues, options.noises = CLUES, NOISES
     if options.quick:
