@@ -27,7 +27,7 @@ bench: bench-env  ## compare speed with the peers; ARGS="--quick" for a trial
 robustness: bench-env  ## run all solvers over ../shared/data; ARGS="--quick" for a trial
 	$(IN)python -m benchmarks.robustness $(ARGS)
 
-paper: bench-env  ## the paper's experiments in their quick form, about ten minutes; ARGS="--only ..."
+paper: bench-env  ## the paper's experiments in their quick form, five minutes; ARGS="--only ..."
 	$(IN)python -m benchmarks.paper --quick $(ARGS)
 
 check: lint types test  ## all of the above

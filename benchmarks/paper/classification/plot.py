@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 
 def draw(folder: Path) -> None:
@@ -25,13 +24,15 @@ def draw(folder: Path) -> None:
             (curve,) = axes.plot(epochs, values.mean(axis=0), label=line["model"])
             low, high = values.min(axis=0), values.max(axis=0)
             axes.fill_between(epochs, low, high, color=curve.get_color(), alpha=0.15)
-    left.set(ylabel="training loss (cross entropy; projection: its own)", yscale="log")
-    right.set(ylabel="test images read wrongly", yscale="log")
-    right.yaxis.set_major_formatter(PercentFormatter(1.0))
-    right.yaxis.set_minor_formatter(PercentFormatter(1.0))
+    left.set(ylabel="training loss (each its own)", yscale="log")
+    left.set_ylim(bottom=1e-6)  # that of the projection ends at zero
+    right.set(ylabel="test images read wrongly", yscale="log", ylim=(0.008, 1.0))
+    shares = [0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0]
+    right.set_yticks(shares, [f"{share:.0%}" for share in shares])
+    right.minorticks_off()
     for axes in (left, right):
         axes.set(xlabel="epoch")
-        axes.grid(alpha=0.3, which="both")
+        axes.grid(alpha=0.3)
         axes.legend()
     seeds = report["summary"][0]["seeds"]
     figure.suptitle(f"8x8 digits, mean and range over {seeds} seeds and splits")

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = command.parser("benchmarks.paper.denoising", __doc__, seeds=3)
-    parser.add_argument("--epochs", type=int, help="default: 100 for tuned variation, else 50")
+    parser.add_argument("--epochs", type=int, help="default: that of each row, 50 or 100")
     parser.add_argument("--rows", nargs="+", choices=RECIPES, default=list(MAIN))
     options = parser.parse_args(arguments)
     options.penalties = PENALTIES

@@ -34,7 +34,7 @@ class Recipe:
 
 
 RECIPES = {
-    "fully connected": Recipe(FullyConnected, 1e-3),
+    "fully connected": Recipe(FullyConnected, 1e-3, epochs=100),
     "tuned variation": Recipe(TunedVariation, 1e-4, epochs=100),
     "learned differences": Recipe(LearnedDifferences, 1e-2, sparsity=0.1),
     "tuned program": Recipe(TunedProgram, 1e-4),
