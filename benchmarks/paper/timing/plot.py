@@ -95,7 +95,7 @@ def against_batch(report: dict) -> Figure:
 
 def against_size(report: dict) -> Figure:
     """Forward and backward by size at the largest batch: the paper's comparison with a layer."""
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    figure = Figure(figsize=(8.5, 4.2), layout="constrained")
     axes = figure.subplots()
     batch = max(cell["batch"] for cell in report["batches"])
     cells = [cell for cell in report["batches"] if cell["batch"] == batch]
@@ -112,7 +112,7 @@ def against_size(report: dict) -> Figure:
     axes.minorticks_off()
     axes.set(ylabel="seconds, whole batch", title=f"batch {batch}")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    figure.legend(loc="outside right upper", fontsize="small")
     return figure
 
 
