@@ -3,7 +3,7 @@ ARGS ?=
 IN := .venv/bin/
 PIP := $(IN)python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help test demo lint types check bench bench-all robustness bench-env clean
+.PHONY: help test demo lint types check bench bench-all robustness paper bench-env clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1 \t/p' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ bench-all: bench-env  ## the same with all peers, workloads and sizes: an hour
 
 robustness: bench-env  ## run all solvers over ../shared/data; ARGS="--quick" for a trial
 	$(IN)python -m benchmarks.robustness $(ARGS)
+
+paper: bench-env  ## the paper's experiments in their quick form, five minutes; ARGS="--only ..."
+	$(IN)python -m benchmarks.paper --quick $(ARGS)
 
 check: lint types test  ## all of the above
 
