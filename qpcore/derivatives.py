@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from qpcore.closest_gradients import assemble_pieces, pull_closest
 from qpcore.errors import ProblemError
 from qpcore.gradients import Shares, assemble, disturb
 from qpcore.kernels.transfer import Vectors
@@ -72,9 +73,14 @@ def vjp(
         unknown = ", ".join(sorted(names - CORE_AXES.keys()))
         raise ProblemError(f"wanted names {unknown}; expected some of {', '.join(CORE_AXES)}.")
     names &= problem.given_shapes.keys()
-    linear = linearise(solution, right_sides(solution, "d", Vectors(dx, dz, dy, dz_box)))
+    right = right_sides(solution, "d", Vectors(dx, dz, dy, dz_box))
+    if solution.closest.any():
+        linear, pieces = pull_closest(solution, right, names)
+    else:
+        linear, pieces = linearise(solution, right), []
     at, adjoint, upper = linear.at, linear.found, linear.upper
     gradients = assemble(problem, at, adjoint, upper, names, settings.thread_count())
+    assemble_pieces(gradients, solution, pieces, names)
     return Gradients(**gradients, trust=in_batch_shape(linear.trust, problem.batch_shape))
 
 
@@ -120,6 +126,7 @@ def jvp(
     -----
     The derivative exists where that of `vjp` does.
     """
+    refuse_closest(solution)
     problem = solution.problem
     given = {"Q": Q, "q": q, "G": G, "h": h, "A": A, "b": b, "lb": lb, "ub": ub, "h_lower": h_lower}
     moved = {k: problem.tangent(k, v) for k, v in given.items() if v is not None}
@@ -170,8 +177,18 @@ def solve_at_answer(
     ProblemError
         A right-hand side has another shape.
     """
+    refuse_closest(solution)
     right = right_sides(solution, "r", Vectors(rx, rz, ry, rz_box))
     return in_batch(solution, linearise(solution, right).found)
+
+
+def refuse_closest(solution: Solution) -> None:
+    """Forward mode and bare solves know nothing of the shift."""
+    if solution.closest.any():
+        raise NotImplementedError(
+            "This solution has answers of closest feasible problems, Settings(infeasible="
+            "'closest'), whose derivative qpcore.vjp alone can give."
+        )
 
 
 def disturbance(solution: Solution, linear: Linear, moved: dict[str, np.ndarray]) -> Vectors:

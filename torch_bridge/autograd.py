@@ -167,6 +167,12 @@ def kkt_solve(settings: str, right: Tensors, fixed: Sequence) -> Vectors:
             "the relaxed problem's own answer. Forward mode, torch.func and create_graph=True "
             "differentiate at the answer that solve_qp gave; choose another value of untrusted."
         )
+    if operators.decoded(settings).infeasible == "closest":
+        raise NotImplementedError(
+            'Settings(infeasible="closest") has gradients by a plain backward pass only. Forward '
+            "mode, torch.func and create_graph=True would miss how the shift of the limits moves; "
+            "leave infeasible at its default there."
+        )
     if all(part is None for part in right):
         return Vectors(*map(torch.zeros_like, fixed[ARGUMENTS : ARGUMENTS + VECTORS]))
     return Vectors(*KKTSolve.apply(settings, *right, *fixed))
