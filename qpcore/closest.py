@@ -6,7 +6,7 @@ whose x minimises |Nx - f|, which Vᵀx = Σ⁻¹Uᵀf says with N = UΣVᵀ (17
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -27,10 +27,12 @@ TOLERANCE = 1e-11
 # away.
 RANK = 1e-9
 
-
 # Norm of the shift, beside what the certificate says it is at least, below which it is a doubtful
 # one, as in float32 it can be.
 LEAST = 1e-3
+
+# Numbers in the rows of the problems that are worked on at a time: 128 MB.
+AT_A_TIME = 2**24
 
 
 class Clash(NamedTuple):
@@ -56,10 +58,7 @@ class Clash(NamedTuple):
 def replace_infeasible(solution: Solution) -> None:
     """Put the answers of the closest feasible problems where problems are infeasible."""
     places = np.flatnonzero(solution.status == Status.PRIMAL_INFEASIBLE)
-    if not len(places):
-        return
-    part = part_of(solution, places)
-    for clash in clashes(part, places, distance(part)):
+    for clash in clashes(solution, places, distance):
         z_rows = multipliers(clash, clash.answer)
         good = clash.answer.solved
         found = (clash.answer.x, *split(z_rows, clash.sides.widths))
@@ -101,8 +100,21 @@ def ray_of(solution: Solution, sides: Sides) -> list[np.ndarray]:
     return [v[:, :w] for v, w in zip(vectors(solution)[1:], sides.widths, strict=True)]
 
 
-def clashes(part: Solution, places: np.ndarray, size: np.ndarray) -> Iterator[Clash]:
-    """Yield the problems of `part`, made feasible, rank by rank; `size` is that of the shift."""
+def clashes(
+    solution: Solution, places: np.ndarray, size_of: Callable[[Solution], np.ndarray]
+) -> Iterator[Clash]:
+    """Yield problems of a batch, made feasible; `size_of` tells the norm of the shift."""
+    problem = solution.problem
+    numbers = problem.n * (2 * problem.m + 2 * problem.n + problem.p)
+    step = max(1, AT_A_TIME // numbers)
+    for start in range(0, len(places), step):
+        some = places[start : start + step]
+        part = part_of(solution, some)
+        yield from by_rank(part, some, size_of(part))
+
+
+def by_rank(part: Solution, places: np.ndarray, size: np.ndarray) -> Iterator[Clash]:
+    """Yield the problems of `part`, rank by rank."""
     sides = sides_of(part.problem)
     gives, margin, found = sides_that_give(sides, size, part.settings)
     N = np.where(gives[..., None], sides.M, 0)
@@ -112,8 +124,7 @@ def clashes(part: Solution, places: np.ndarray, size: np.ndarray) -> Iterator[Cl
         k = np.flatnonzero(found & (rank == r))
         basis = U[k, :, :r], sigma[k, :r], Vt[k, :r]
         some = sides._replace(**{f: getattr(sides, f)[k] for f in Sides._fields[:4]})
-        here = part_of(part, k)
-        answer = closest_answer(here, some, gives[k], basis)
+        answer = closest_answer(part_of(part, k), some, gives[k], basis)
         yield Clash(places[k], some, gives[k], margin[k], *basis, answer)
 
 

@@ -10,8 +10,7 @@ import numpy as np
 from qpcore.closest import Clash, clashes, kept_rows, multipliers
 from qpcore.gradients import Shares, assemble
 from qpcore.kernels.transfer import Vectors
-from qpcore.linearise import Linear, apply_policy, linearise, touches
-from qpcore.promise import part_of
+from qpcore.linearise import MOST_ERROR, SAFETY, Linear, apply_policy, linearise, touches
 from qpcore.settings import Untrusted
 from qpcore.sides import onto_rows, sides_of, split, times
 from qpcore.solution import Solution, Trust
@@ -39,12 +38,11 @@ def pull_closest(
     places, touched = np.flatnonzero(solution.closest), touches(right)
     linear = linearise(without_policy(solution), without(right, places))
     pieces = [empty(linear), empty(linear)]
-    part, given = part_of(without_policy(solution), places), [v[places] for v in right]
     lost = np.ones(len(places), bool)
-    for clash in clashes(part, places, violation(part)):
-        k = np.searchsorted(places, clash.places)
-        lost[k] = ~clash.answer.solved
-        trust = pull(linear, pieces, clash, Vectors._make(v[k].astype(float) for v in given))
+    for clash in clashes(without_policy(solution), places, violation):
+        lost[np.searchsorted(places, clash.places)] = ~clash.answer.solved
+        given = Vectors._make(v[clash.places].astype(float) for v in right)
+        trust = pull(linear, pieces, clash, given)
         certify(linear, clash, trust, wanted)
     for vectors in linear.found:
         vectors[places[lost]] = np.where(touched, np.nan, 0)[places[lost], None]
@@ -130,10 +128,15 @@ def rows_of(v: Vectors, widths: tuple[int, int, int]) -> np.ndarray:
 
 
 def certify(linear: Linear, clash: Clash, trust: Trust, wanted: frozenset[str]) -> None:
-    """Note how far the derivatives of some problems can be trusted."""
+    """Note how far the derivatives of some problems can be trusted, N's condition included."""
+    sigma, dtype = clash.sigma, linear.at.x.dtype
+    grows = (sigma.max(axis=1, initial=1e-300) / sigma.min(axis=1, initial=np.inf)) ** 2
     margin = np.where(rank_can_grow(clash, wanted), 0, np.minimum(trust.margin, clash.margin))
-    least = np.sqrt(clash.answer.settings.tolerance(linear.at.x.dtype))
-    found = replace(trust, margin=margin, trusted=trust.trusted & (margin > least))
+    error = trust.error + SAFETY * np.finfo(float).eps * grows
+    least = np.sqrt(clash.answer.settings.tolerance(dtype))
+    trusted = trust.trusted & (margin > least) & (error <= MOST_ERROR[dtype])
+    condition = np.maximum(trust.condition, grows)
+    found = Trust(margin, trust.residual, condition, error, trusted)
     for name, whole in vars(linear.trust).items():
         whole[clash.places] = getattr(found, name)
 

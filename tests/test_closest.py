@@ -11,6 +11,7 @@ from problems import Form, known
 from pullback import random_cotangent
 from rays import infeasible
 
+import qpcore.closest
 from qpcore import Settings, SettingsError, SolveError, Status, Untrusted, solve, vjp
 
 
@@ -92,6 +93,27 @@ def test_feasible_problems_are_not_touched():
         assert getattr(plain, part).tobytes() == getattr(found, part).tobytes()
     cotangent = random_cotangent(answer_of(plain), 14)
     assert vjp(plain, *cotangent).Q.tobytes() == vjp(found, *cotangent).Q.tobytes()
+
+
+def test_a_row_of_zeros_gives_way_and_leaves_x_alone():
+    data = {"Q": np.eye(2), "q": [1.0, -2], "G": [[0.0, 0], [1, 1]], "h": [-1.0, 0.5]}
+    solution = solve(**data, settings=CLOSEST)
+    rest = solve(data["Q"], data["q"], [[1.0, 1]], [0.5])
+    np.testing.assert_allclose(solution.x, rest.x, atol=1e-9)
+    np.testing.assert_allclose(solution.z, [0, rest.z[0]], atol=1e-9)
+    gradients, expected = (vjp(s, dx=np.ones(2), wanted=["q"]) for s in (solution, rest))
+    np.testing.assert_allclose(gradients.q, expected.q, atol=1e-9)
+
+
+def test_parts_of_a_large_batch_are_its_answer(monkeypatch):
+    whole = solve(**mixed(), settings=CLOSEST)
+    dx = np.ones_like(whole.x)
+    gradients = vjp(whole, dx=dx)
+    monkeypatch.setattr(qpcore.closest, "AT_A_TIME", 1)
+    parts = solve(**mixed(), settings=CLOSEST)
+    for name in Point._fields:
+        np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), atol=1e-12)
+    np.testing.assert_allclose(vjp(parts, dx=dx).G, gradients.G, atol=1e-12)
 
 
 def test_without_a_minimiser_the_certificate_stays():
