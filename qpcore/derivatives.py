@@ -50,8 +50,9 @@ def vjp(
         the sum over the batch (qpth averages). A problem that is neither SOLVED nor MAX_ITERATIONS,
         whose best iterate is taken for the answer, contributes exactly zero if its cotangents are
         zero, else NaN. Where both limits of a row are equal, ub (or h) receives the gradient if the
-        multiplier is >= 0, and lb (or h_lower) if it is negative. Its field `trust` says how far
-        each problem's share can be trusted.
+        multiplier is >= 0, and lb (or h_lower) if it is negative. Infeasible problems that were
+        answered by the closest feasible one have its gradient, equation (17). Its field `trust`
+        says how far each problem's share can be trusted, for the arguments that are `wanted`.
 
     Raises
     ------
@@ -121,6 +122,8 @@ def jvp(
     ------
     ProblemError
         A tangent has no argument to move, or another shape.
+    NotImplementedError
+        Some answers are those of closest feasible problems, ``Settings(infeasible="closest")``.
 
     Notes
     -----
@@ -176,6 +179,8 @@ def solve_at_answer(
     ------
     ProblemError
         A right-hand side has another shape.
+    NotImplementedError
+        Some answers are those of closest feasible problems, ``Settings(infeasible="closest")``.
     """
     refuse_closest(solution)
     right = right_sides(solution, "r", Vectors(rx, rz, ry, rz_box))

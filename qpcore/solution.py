@@ -41,7 +41,9 @@ class Solution:
     """Minimisers, multipliers and outcome of every problem; * is the batch shape of the problem.
 
     The multipliers satisfy ``Qx + q + G'z + A'y + z_box = 0``. What has no meaning is NaN; a
-    certificate of infeasibility takes the place of the variables it lives in, see `Status`.
+    certificate of infeasibility takes the place of the variables it lives in, see `Status`. With
+    ``Settings(infeasible="closest")`` infeasible problems hold the answer of the closest feasible
+    one instead, see `closest`.
 
     The measures are computed in float64 on the original data, with Q's symmetric part for Q, and
     are NaN where x or the multipliers hold a certificate. SOLVED means that ``primal_residual() <=

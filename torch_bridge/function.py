@@ -114,7 +114,8 @@ def solve_qp(
     throw : bool
         Whether one unsolved problem is an error. If False, its status says what happened, and what
         has no meaning is NaN: select before you reduce, ``loss[status == Status.SOLVED].mean()``.
-        The problems left out then add exactly zero to every gradient.
+        The problems left out then add exactly zero to every gradient. It lets infeasible
+        problems pass that ``Settings(infeasible="closest")`` has answered.
 
     Returns
     -------
