@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from qpcore import cpu
+from qpcore.closest import replace_infeasible
 from qpcore.errors import ProblemError
-from qpcore.kernels.transfer import Result
-from qpcore.kernels.workspace import Data, Sizes
 from qpcore.problem import Problem
-from qpcore.promise import take_back
 from qpcore.settings import Settings
 from qpcore.solution import Solution
-from qpcore.stages import parameters_of
-from qpcore.trace import Trace
+from qpcore.solving import solve_problem
 
 
 def solve(
@@ -58,7 +52,8 @@ def solve(
     device : {None, "cpu"}
         Where to solve. This version solves on the CPU.
     throw : bool
-        Raise SolveError unless every problem is SOLVED. With False, look at `Solution.status`.
+        Raise SolveError unless every problem is SOLVED, or infeasible and answered by the closest
+        feasible one with ``Settings(infeasible="closest")``. With False, look at `Solution.status`.
 
     Batch axes (*) broadcast against each other. An argument without them, or with an axis of size
     1, is shared and never copied per problem. Limits that are infinite, or of magnitude 1e20 or
@@ -92,46 +87,9 @@ def solve(
             f"device is {device!r}; expected None or 'cpu'. CUDA is not in this version."
         )
     problem = Problem.parse(Q, q, G, h, A, b, lb, ub, h_lower)
-    result = cpu.solve(
-        data_of(problem),
-        sizes_of(problem),
-        parameters_of(problem, settings),
-        settings.thread_count(),
-        bool(settings.trace),
-    )
-    batch = problem.batch_shape
-    x, z, y, z_box = (v.reshape(*batch, v.shape[-1]) for v in result[:4])
-    status, iterations = result.status.reshape(batch), result.iterations.reshape(batch)
-    trace = trace_of(result, batch) if settings.trace else None
-    solution = Solution(x, z, y, z_box, status, iterations, problem, settings, trace)
-    take_back(solution)
+    solution = solve_problem(problem, settings)
+    if settings.infeasible == "closest":
+        replace_infeasible(solution)
     if throw:
         solution.raise_for_status()
     return solution
-
-
-def trace_of(result: Result, batch: tuple[int, ...]) -> Trace:
-    """The solver's notes up to the last iterate of the batch, one array for each kind."""
-    reached = int(result.iterations.max(initial=0)) + 1
-    kinds = np.moveaxis(result.trace[:, :reached], -1, 0)
-    return Trace(*(np.ascontiguousarray(notes).reshape(*batch, reached) for notes in kinds))
-
-
-def data_of(problem: Problem) -> Data:
-    """The problem as the drivers take it."""
-    names = Data._fields[:-1]
-    entry = np.zeros((len(names), problem.batch_size), np.int64)
-    arrays = [problem.compact(name) for name in names]
-    for row, name, array in zip(entry, names, arrays, strict=True):
-        if len(array) != 1:
-            row[:] = problem.index(name)
-    return Data._make([*arrays, entry])
-
-
-def sizes_of(problem: Problem) -> Sizes:
-    """Sizes, and the ranges of rows of [G; I] that have an upper and a lower side."""
-    n, m, p = problem.n, problem.m, problem.p
-    has_box = problem.lb is not None or problem.ub is not None
-    first = (0 if problem.h is not None else m, 0 if problem.h_lower is not None else m)
-    last = (m + n * (problem.ub is not None), m + n * (problem.lb is not None))
-    return Sizes(n, m, p, m + n * has_box, first, last)

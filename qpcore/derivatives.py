@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from qpcore.closest_gradients import assemble_pieces, pull_closest
 from qpcore.errors import ProblemError
 from qpcore.gradients import Shares, assemble, disturb
 from qpcore.kernels.transfer import Vectors
@@ -49,8 +50,9 @@ def vjp(
         the sum over the batch (qpth averages). A problem that is neither SOLVED nor MAX_ITERATIONS,
         whose best iterate is taken for the answer, contributes exactly zero if its cotangents are
         zero, else NaN. Where both limits of a row are equal, ub (or h) receives the gradient if the
-        multiplier is >= 0, and lb (or h_lower) if it is negative. Its field `trust` says how far
-        each problem's share can be trusted.
+        multiplier is >= 0, and lb (or h_lower) if it is negative. Infeasible problems that were
+        answered by the closest feasible one have its gradient, equation (17). Its field `trust`
+        says how far each problem's share can be trusted, for the arguments that are `wanted`.
 
     Raises
     ------
@@ -72,9 +74,14 @@ def vjp(
         unknown = ", ".join(sorted(names - CORE_AXES.keys()))
         raise ProblemError(f"wanted names {unknown}; expected some of {', '.join(CORE_AXES)}.")
     names &= problem.given_shapes.keys()
-    linear = linearise(solution, right_sides(solution, "d", Vectors(dx, dz, dy, dz_box)))
+    right = right_sides(solution, "d", Vectors(dx, dz, dy, dz_box))
+    if solution.closest.any():
+        linear, pieces = pull_closest(solution, right, names)
+    else:
+        linear, pieces = linearise(solution, right), []
     at, adjoint, upper = linear.at, linear.found, linear.upper
     gradients = assemble(problem, at, adjoint, upper, names, settings.thread_count())
+    assemble_pieces(gradients, solution, pieces, names)
     return Gradients(**gradients, trust=in_batch_shape(linear.trust, problem.batch_shape))
 
 
@@ -115,11 +122,14 @@ def jvp(
     ------
     ProblemError
         A tangent has no argument to move, or another shape.
+    NotImplementedError
+        Some answers are those of closest feasible problems, ``Settings(infeasible="closest")``.
 
     Notes
     -----
     The derivative exists where that of `vjp` does.
     """
+    refuse_closest(solution)
     problem = solution.problem
     given = {"Q": Q, "q": q, "G": G, "h": h, "A": A, "b": b, "lb": lb, "ub": ub, "h_lower": h_lower}
     moved = {k: problem.tangent(k, v) for k, v in given.items() if v is not None}
@@ -169,9 +179,21 @@ def solve_at_answer(
     ------
     ProblemError
         A right-hand side has another shape.
+    NotImplementedError
+        Some answers are those of closest feasible problems, ``Settings(infeasible="closest")``.
     """
+    refuse_closest(solution)
     right = right_sides(solution, "r", Vectors(rx, rz, ry, rz_box))
     return in_batch(solution, linearise(solution, right).found)
+
+
+def refuse_closest(solution: Solution) -> None:
+    """Forward mode and bare solves know nothing of the shift."""
+    if solution.closest.any():
+        raise NotImplementedError(
+            "This solution has answers of closest feasible problems, Settings(infeasible="
+            "'closest'), whose derivative qpcore.vjp alone can give."
+        )
 
 
 def disturbance(solution: Solution, linear: Linear, moved: dict[str, np.ndarray]) -> Vectors:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 
 from qpcore import cpu
-from qpcore.api import data_of, sizes_of
 from qpcore.errors import GradientError
 from qpcore.gradients import Shares
 from qpcore.kernels.adjoint import Derivative as Found
@@ -17,6 +16,7 @@ from qpcore.kernels.transfer import Vectors
 from qpcore.problem import DROPPED, NO_LIMIT, Problem
 from qpcore.settings import Untrusted
 from qpcore.solution import Solution, Trust
+from qpcore.solving import data_of, sizes_of
 from qpcore.stages import parameters_of
 from qpcore.status import Status
 

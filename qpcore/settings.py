@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from enum import Enum
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -73,6 +73,17 @@ class Settings:
     times the sum of the logarithms of all slacks, where each slack times its multiplier is mu. A
     larger mu is smoother and farther from the problem; its unit is that of the objective."""
 
+    infeasible: Literal["certificate", "closest"] = "certificate"
+    """What stands in the place of the answer in PRIMAL_INFEASIBLE problems. "certificate": a Farkas
+    ray. "closest": x, z, y and z_box of the closest feasible problem, whose limits (h, h_lower, b,
+    lb, ub) are moved by the shift of least Euclidean norm that lets some x satisfy them all. The
+    status stays PRIMAL_INFEASIBLE, so that it can be told from SOLVED, and `throw` lets it pass.
+    The shift is what x violates, and a Farkas ray itself. Rows that give way have the multipliers
+    of least norm, of either sign. Costs two more solves of these problems, which
+    `Solution.iterations` leaves out, and again two in `vjp`; there is neither `jvp` nor
+    Untrusted.SMOOTH. Where the closest problem has no minimiser, x is NaN beside the ray, and
+    `throw` raises."""
+
     def __post_init__(self) -> None:
         if self.tol is not None and not _is_positive_real(self.tol):
             raise _rejected(
@@ -88,6 +99,10 @@ class Settings:
             raise _rejected("untrusted", self.untrusted, "a member of qpcore.Untrusted")
         if not _is_positive_real(self.smoothing):
             raise _rejected("smoothing", self.smoothing, "a finite number > 0")
+        if self.infeasible not in ("certificate", "closest"):
+            raise _rejected("infeasible", self.infeasible, "'certificate' or 'closest'")
+        if self.infeasible == "closest" and self.untrusted is Untrusted.SMOOTH:
+            raise _rejected("untrusted", self.untrusted, "another, beside infeasible='closest'")
         if not isinstance(self.trace, (bool, np.bool_)):
             raise _rejected("trace", self.trace, "True or False")
 

@@ -31,7 +31,7 @@ def _measure(formula: Callable[[Solution], np.ndarray]) -> Callable[[Solution], 
     def measure(self: Solution) -> np.ndarray:
         with np.errstate(invalid="ignore", over="ignore"):
             value = formula(self)
-        return np.where(np.isin(self.status, _CERTIFICATES), np.nan, value)
+        return np.where(np.isin(self.status, _CERTIFICATES) & ~self.closest, np.nan, value)
 
     return measure
 
@@ -41,7 +41,9 @@ class Solution:
     """Minimisers, multipliers and outcome of every problem; * is the batch shape of the problem.
 
     The multipliers satisfy ``Qx + q + G'z + A'y + z_box = 0``. What has no meaning is NaN; a
-    certificate of infeasibility takes the place of the variables it lives in, see `Status`.
+    certificate of infeasibility takes the place of the variables it lives in, see `Status`. With
+    ``Settings(infeasible="closest")`` infeasible problems hold the answer of the closest feasible
+    one instead, see `closest`.
 
     The measures are computed in float64 on the original data, with Q's symmetric part for Q, and
     are NaN where x or the multipliers hold a certificate. SOLVED means that ``primal_residual() <=
@@ -75,6 +77,18 @@ class Solution:
         """(*) bool, True where the status is SOLVED."""
         return np.asarray(self.status == Status.SOLVED)
 
+    @property
+    def closest(self) -> np.ndarray:
+        """(*) bool, True where the answer is that of the closest feasible problem.
+
+        Only with ``Settings(infeasible="closest")``. `primal_residual` is then the largest entry of
+        the shift.
+        """
+        infeasible = np.asarray(self.status == Status.PRIMAL_INFEASIBLE)
+        if self.settings.infeasible != "closest" or not infeasible.any():
+            return np.zeros_like(infeasible)
+        return infeasible & ~np.isnan(self.x).any(axis=-1)
+
     @_measure
     def objective(self) -> np.ndarray:
         """(*) values of 0.5 x'Qx + q'x."""
@@ -100,9 +114,11 @@ class Solution:
         """(*) largest entry of |Qx + q + G'z + A'y + z_box|, and of multipliers of absent limits.
 
         The latter, such as (-z)+ for a row without h_lower, are zero in every answer of `solve`.
-        Without them a multiplier of the wrong sign could pass for optimal.
+        Without them a multiplier of the wrong sign could pass for optimal. In `closest` problems,
+        whose shifted rows are equations, they are left out.
         """
-        unowned = [np.where(s.kept, 0.0, s.force) for s in self._sides()]
+        free = self.closest[..., None]
+        unowned = [np.where(s.kept | free, 0.0, s.force) for s in self._sides()]
         return _max_norm([reduce(np.add, self._dual_terms()), *unowned])
 
     @_measure
@@ -121,19 +137,20 @@ class Solution:
         return _max_norm(term[..., None] for term in self._gap_terms())
 
     def raise_for_status(self) -> None:
-        """Do nothing if every problem is SOLVED.
+        """Do nothing if every problem is SOLVED, or answered by the `closest` feasible one.
 
         Raises
         ------
         SolveError
             Some are not. The message counts them and says what to try for the first one.
         """
-        if self.solved.all():
+        unsolved = ~(self.solved | self.closest)
+        if not unsolved.any():
             return
-        failed = np.argwhere(~self.solved)
+        failed = np.argwhere(unsolved)
         first = tuple(int(i) for i in failed[0])
         status = Status(self.status[first])
-        counts = Counter(Status(value).name for value in self.status[~self.solved].tolist())
+        counts = Counter(Status(value).name for value in self.status[unsolved].tolist())
         listed = ", ".join(f"{count} {name}" for name, count in counts.items())
         raise SolveError(
             f"{len(failed)} of {self.status.size} problems not solved ({listed}). The first is "

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from problems import Form, known
 
-from qpcore import Settings, Status, api, cpu
+from qpcore import Settings, Status, cpu, solving
 from qpcore.kernels.transfer import Vectors
 from qpcore.kernels.workspace import elements
 from qpcore.linearise import rules_of
@@ -77,7 +77,7 @@ def test_a_block_finds_the_rays_that_the_cpu_finds(case):
 def arguments(given):
     """What the drivers take: data, sizes, stages."""
     problem = Problem.parse(**given)
-    return api.data_of(problem), api.sizes_of(problem), parameters_of(problem, SETTINGS)
+    return solving.data_of(problem), solving.sizes_of(problem), parameters_of(problem, SETTINGS)
 
 
 def assert_close(found, expected, trace=1e-8):

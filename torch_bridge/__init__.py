@@ -10,7 +10,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 import torch_bridge.dispatch  # noqa: F401  rules of the operators
-from torch_bridge.function import QPResult, solve_qp
+from torch_bridge.function import GradInfo, QPResult, solve_qp
 from torch_bridge.layer import OptNetLayer, QPLayer
 
-__all__ = ["OptNetLayer", "QPLayer", "QPResult", "solve_qp"]
+__all__ = ["GradInfo", "OptNetLayer", "QPLayer", "QPResult", "solve_qp"]

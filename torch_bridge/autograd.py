@@ -39,6 +39,7 @@ class Solve(Function):
     def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
         """Keep the problem and the answer; nothing of the solver."""
         ctx.settings, _, *problem = inputs
+        ctx.trust = None
         # An output that the loss does not use has cotangent None instead of an array of zeros.
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*output[VECTORS:])
@@ -53,8 +54,10 @@ class Solve(Function):
         if is_plain():
             wanted = [w and t is not None for w, t in zip(wanted, problem, strict=True)]
             inputs = (ctx.settings, wanted, given, problem, answer)
-            found = iter(operators.call("gradients", *inputs))
+            computed, ctx.trust = operators.call("gradients", *inputs)
+            found = iter(computed)
             return None, None, *(next(found) if want else None for want in wanted)
+        ctx.trust = None  # what an earlier pass left is not about this one
         with differentiable():
             d = kkt_solve(ctx.settings, given, (*problem, *answer))
             return None, None, *gradients(problem, wanted, d, point_of(answer))
@@ -137,6 +140,20 @@ class KKTSolve(Function):
         return found, (0,) * VECTORS
 
 
+def trust_of(answer: Tensors) -> list[torch.Tensor] | None:
+    """What the latest backward pass through an answer noted of its gradients, if it was plain.
+
+    The node of the graph that made the answer is the context of `Solve`, which keeps the note.
+    Autocast puts one more node, the conversion of dtypes, behind it.
+    """
+    nodes = [tensor.grad_fn for tensor in answer if tensor is not None]
+    behind = [node.next_functions[0][0] for node in nodes if node and node.next_functions]
+    for node in (*nodes, *behind):
+        if isinstance(node, Solve._backward_cls):
+            return getattr(node, "trust", None)
+    return None
+
+
 # PyTorch asks for the signature of `forward` in every call; found here, it costs a third of that.
 for _function in (Solve, KKTSolve):
     setattr(_function.forward, "__signature__", inspect.signature(_function.forward))  # noqa: B010
@@ -149,6 +166,12 @@ def kkt_solve(settings: str, right: Tensors, fixed: Sequence) -> Vectors:
             "Settings(untrusted=Untrusted.SMOOTH) has gradients by a plain backward pass only, at "
             "the relaxed problem's own answer. Forward mode, torch.func and create_graph=True "
             "differentiate at the answer that solve_qp gave; choose another value of untrusted."
+        )
+    if operators.decoded(settings).infeasible == "closest":
+        raise NotImplementedError(
+            'Settings(infeasible="closest") has gradients by a plain backward pass only. Forward '
+            "mode, torch.func and create_graph=True would miss how the shift of the limits moves; "
+            "leave infeasible at its default there."
         )
     if all(part is None for part in right):
         return Vectors(*map(torch.zeros_like, fixed[ARGUMENTS : ARGUMENTS + VECTORS]))

@@ -9,8 +9,27 @@ from torch.autograd import forward_ad
 
 from qpcore import Settings
 from torch_bridge.arguments import autocast_dtypes, checked, widened
-from torch_bridge.autograd import Solve
+from torch_bridge.autograd import Solve, trust_of
 from torch_bridge.operators import encoded
+
+
+class GradInfo(NamedTuple):
+    """How far the gradients of a backward pass can be trusted; fields as in `qpcore.Trust`.
+
+    NaN, and not trusted, in problems without an answer to differentiate.
+    """
+
+    margin: torch.Tensor
+    """(*), 0 to 1: near zero, a constraint is active with multiplier zero; zero where x or the
+    multipliers are not unique."""
+    residual: torch.Tensor
+    """(*), relative residual of the linear system behind the gradient."""
+    condition: torch.Tensor
+    """(*), how much that system enlarges errors."""
+    error: torch.Tensor
+    """(*), estimate of the relative error of the gradient."""
+    trusted: torch.Tensor
+    """(*), bool, the verdict."""
 
 
 class QPResult(NamedTuple):
@@ -28,6 +47,19 @@ class QPResult(NamedTuple):
     """(*), int8, values of `qpcore.Status`; has no gradient."""
     iterations: torch.Tensor
     """(*), int32; has no gradient."""
+
+    @property
+    def grad_info(self) -> GradInfo | None:
+        """How far the gradients of the latest ``backward()`` through this result can be trusted.
+
+        It costs nothing: a plain backward pass in eager mode computes it anyway. None where there
+        was no such pass: before it, where no argument requires grad, after one with
+        ``create_graph=True``, in forward mode, under `torch.func` and `torch.vmap`, in a result
+        that comes out of a compiled or exported function, and where the tensors of the result are
+        no longer those of `solve_qp`. There `qpcore.vjp` on arrays tells.
+        """
+        trust = trust_of(self[:4])
+        return None if trust is None else GradInfo(*trust)
 
 
 def solve_qp(
@@ -82,12 +114,14 @@ def solve_qp(
     throw : bool
         Whether one unsolved problem is an error. If False, its status says what happened, and what
         has no meaning is NaN: select before you reduce, ``loss[status == Status.SOLVED].mean()``.
-        The problems left out then add exactly zero to every gradient.
+        The problems left out then add exactly zero to every gradient. It lets infeasible
+        problems pass that ``Settings(infeasible="closest")`` has answered.
 
     Returns
     -------
     QPResult
-        Named tuple (x, z, y, z_box, status, iterations), with Qx + q + Gᵀz + Aᵀy + z_box = 0.
+        Named tuple (x, z, y, z_box, status, iterations), with Qx + q + Gᵀz + Aᵀy + z_box = 0. After
+        ``backward()`` its `grad_info` says how far the gradients can be trusted.
 
     Raises
     ------

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from enum import Enum
 from functools import lru_cache
 from typing import Any
@@ -20,6 +20,7 @@ from qpcore import Settings
 from torch_bridge.arguments import CORE_AXES
 
 OUTPUTS = ("x", "z", "y", "z_box", "status", "iterations")
+TRUST = tuple(field.name for field in fields(qpcore.Trust))
 
 Tensors = Sequence["torch.Tensor | None"]
 
@@ -34,7 +35,7 @@ library.define(
 )
 library.define(
     "gradients(str settings, bool[] wanted, Tensor?[] cotangents, Tensor?[] problem, "
-    "Tensor[] answer) -> Tensor[]"
+    "Tensor[] answer) -> (Tensor[] gradients, Tensor[] trust)"
 )
 
 
@@ -79,8 +80,8 @@ def gradients(
     cotangents: Tensors,
     problem: Tensors,
     answer: Sequence[torch.Tensor],
-) -> list[torch.Tensor]:
-    """`qpcore.vjp`: the gradients of those arguments that are wanted."""
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """`qpcore.vjp`: the gradients of those arguments that are wanted, and the fields of `Trust`."""
     solution = solution_of(settings, problem, answer)
     names = [name for name, want in zip(CORE_AXES, wanted, strict=True) if want]
     found = qpcore.vjp(solution, *map(to_numpy, cotangents), wanted=names)
@@ -90,7 +91,7 @@ def gradients(
             gradient = getattr(found, name)  # None where there are no rows
             empty = gradient is None
             result.append(torch.zeros_like(argument) if empty else torch.from_dlpack(gradient))
-    return result
+    return result, [torch.from_numpy(np.asarray(getattr(found.trust, name))) for name in TRUST]
 
 
 def solution_of(settings: str, problem: Tensors, answer: Sequence[torch.Tensor]) -> Any:
@@ -143,10 +144,13 @@ def fake_gradients(
     cotangents: Tensors,
     problem: Tensors,
     answer: Sequence[torch.Tensor],
-) -> list[torch.Tensor]:
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Shapes and dtypes of `gradients`."""
     pairs = zip(problem, wanted, strict=True)
-    return [t.new_empty(t.shape) for t, want in pairs if want and t is not None]
+    found = [t.new_empty(t.shape) for t, want in pairs if want and t is not None]
+    x, *_, status, _ = answer
+    trust = [x.new_empty(status.shape) for _ in TRUST[:-1]]
+    return found, [*trust, x.new_empty(status.shape, dtype=torch.bool)]
 
 
 def call(name: str, *inputs: Any) -> Any:
