@@ -188,8 +188,8 @@ def sides(at: Vectors) -> Shares:
 
 def failures(solution: Solution) -> np.ndarray:
     """(batch,) bool, True where there is no answer to differentiate."""
-    usable = (Status.SOLVED, Status.MAX_ITERATIONS)
-    return ~np.isin(solution.status, usable).reshape(solution.problem.batch_size)
+    status = solution.status.reshape(solution.problem.batch_size)
+    return (status != Status.SOLVED) & (status != Status.MAX_ITERATIONS)
 
 
 def touches(right: Vectors) -> np.ndarray:
