@@ -9,7 +9,7 @@ help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1 \t/p' $(MAKEFILE_LIST)
 
 test: .venv/installed  ## run the tests; ARGS="-m slow" for the slow ones
-	$(IN)python -m pytest $(ARGS)
+	$(IN)python -m pytest -n 2 --dist loadfile $(ARGS)
 
 demo: .venv/installed  ## learn Sudoku from examples; ARGS go to the demo
 	$(IN)python -m benchmarks.paper.sudoku $(ARGS)
