@@ -9,8 +9,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from numba import njit
 
 from qpcore import compilation, cpu
+from qpcore.kernels.machine import kernel
 
 START = """
 import numpy as np, qpcore, time
@@ -108,6 +110,26 @@ def test_work_is_done_where_no_lock_can_be_made(tmp_path):
     with compilation.alone(tmp_path / "file" / "lock"):
         done.append(True)
     assert done
+
+
+def test_kernels_have_no_machine_code_and_drivers_have_theirs():
+    @kernel
+    def square(x):
+        return x * x
+
+    @kernel
+    def polynomial(x):
+        return square(x) + x + 1
+
+    @njit
+    def driver(x):
+        return polynomial(x)
+
+    assert driver(3.0) == 13
+    for function, has_code in ((square, False), (polynomial, False), (driver, True)):
+        (result,) = function.overloads.values()
+        engine = driver.targetctx.codegen()._engine
+        assert engine.is_symbol_defined(result.fndesc.llvm_func_name) == has_code
 
 
 def test_the_cache_knows_all_sources():
