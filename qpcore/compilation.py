@@ -6,16 +6,26 @@ import hashlib
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from time import monotonic, sleep
+from typing import Any, TextIO
 
 from numba import njit
+from numba.core.compiler_lock import global_compiler_lock
 
 from qpcore.kernels.machine import FASTMATH
 
+try:
+    import fcntl
+except ImportError:  # Windows, where processes do not wait for each other
+    fcntl: Any = None
+
 # A compilation that takes longer than this many seconds is announced.
 PATIENCE = 2.0
+
+# A process that compiles for longer than this many seconds is taken for stopped.
+LONGEST_WAIT = 600.0
 
 _warm: set[Any] = set()
 
@@ -33,7 +43,66 @@ def compiled(function: Callable) -> Any:
     dispatcher: Any = njit(function, cache=True, nogil=True, **options)
     dispatcher._cache._cache_file._source_stamp = source_stamp()
     _dispatchers.append(dispatcher)
+    _share_work(dispatcher)
     return dispatcher
+
+
+def _share_work(dispatcher: Any) -> None:
+    """Let one process compile for a signature, while others wait and then load what it saved.
+
+    Numba's cache has no locks. Workers that start together would all compile; and two that save
+    at once may number their files alike, so that the index gives one signature's code to another.
+    """
+    compile_or_load, save = dispatcher.compile, dispatcher._cache.save_overload
+    folder, name = Path(dispatcher.stats.cache_path), dispatcher.py_func.__qualname__
+
+    def compile_once(signature: Any) -> Any:
+        digest = hashlib.sha256(str(signature).encode()).hexdigest()[:16]
+        # Numba's own lock comes first, as where one compiled function calls another.
+        with global_compiler_lock, alone(folder / f"{name}-{digest}.lock"):
+            return compile_or_load(signature)
+
+    def save_alone(signature: Any, result: Any) -> None:
+        with alone(folder / f"{name}.lock"):
+            save(signature, result)
+
+    dispatcher.compile, dispatcher._cache.save_overload = compile_once, save_alone
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold the lock of a file against other processes; without, where the system has none to give.
+
+    The system takes it back from a process that dies. The file stays: to remove it is to risk that
+    of a process that has just locked it.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(path.open("a"))
+            if fcntl and _locked(file):
+                # Closing would not do: a child forked meanwhile has the file open too.
+                stack.callback(fcntl.flock, file, fcntl.LOCK_UN)
+        yield
+
+
+def _locked(file: TextIO) -> bool:
+    """Wait for the lock, but not for a process that has been stopped."""
+    deadline = monotonic() + LONGEST_WAIT
+    while not _lock(file):
+        if monotonic() > deadline:
+            return False
+        sleep(0.05)
+    return True
+
+
+def _lock(file: TextIO) -> bool:
+    """Take the lock if it is free."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def cache_folder() -> Path:

@@ -1,8 +1,48 @@
-"""Fixtures of the tests."""
+"""Fixtures of the tests, and who compiles what."""
 
+import os
 from pathlib import Path
 
+# Before anything loads them: the threads of BLAS and torch, one for each core in each of pytest's
+# processes, spin on each other's cores. On two of them a test of SciPy's methods took fifty times
+# as long. Tests of torch's own threads ask for them.
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+import numpy as np
 import pytest
+
+from qpcore import Settings, Untrusted, cpu, solve, vjp
+
+# Code that many files need, and that takes most of the time of a run with an empty cache. What is
+# compiled in one process shares kernels.
+SHARES = [
+    ("float64", 2, Untrusted.SMOOTH),
+    ("float32", 2, Untrusted.LEAVE),
+    ("float64", cpu.MOST_IN_PACKS + 1, Untrusted.LEAVE),
+]
+
+
+def pytest_collection_finish():
+    """Complain of a file that solves while it is imported: each worker imports all files."""
+    if cpu.solve_range.signatures:
+        raise pytest.UsageError("a test file solves outside of its tests, while it is imported")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session):
+    """Let each of several workers compile something else before its first test.
+
+    One that came to code which another compiles would have to wait for it. A few chosen tests
+    compile what they need.
+    """
+    if len(session.items) < 1000:
+        return
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw9").removeprefix("gw"))
+    for dtype, n, untrusted in SHARES[number : number + 1]:
+        eye, ones = np.eye(n, dtype=dtype), np.ones(n, dtype)
+        # The constraints are active without multipliers, so that the derivative is not trusted.
+        solution = solve(eye, -ones, eye, ones, settings=Settings(untrusted=untrusted))
+        vjp(solution, dx=ones)
 
 
 @pytest.fixture(scope="session")

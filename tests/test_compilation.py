@@ -1,10 +1,18 @@
-"""The disk cache: used by later processes, stamped by all kernels; a long wait is announced."""
+"""The disk cache: filled once by processes that start together, used by later ones, stamped by all
+kernels; a long wait is announced.
+"""
 
+import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from numba import njit
 
 from qpcore import compilation, cpu
+from qpcore.kernels.machine import kernel
 
 START = """
 import numpy as np, qpcore, time
@@ -38,6 +46,90 @@ def test_import_and_first_solve_take_a_second_and_a_half():
         for _ in range(3)
     ]
     assert min(seconds) < 1.5
+
+
+SMALL = """
+from qpcore.compilation import compiled
+
+@compiled
+def twice(x):
+    return x + x
+"""
+
+# Processes wait for each other, then call the function for all types.
+TOGETHER = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from small import twice
+number, count = map(int, sys.argv[1:])
+Path(f"ready{number}").touch()
+while len(list(Path().glob("ready*"))) < count:
+    time.sleep(0.001)
+types = [np.int8, np.int16, np.int32, np.int64, np.float32, np.float64]
+shift = 3 * (number % 2)  # of half of the processes, which thus save at the same time as the others
+print(*(twice(t(number)) == 2 * number for t in types[shift:] + types[:shift]))
+print(*twice.stats.cache_misses.values())
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="on Windows processes do not wait for each other")
+def test_processes_that_start_together_compile_once(tmp_path):
+    (tmp_path / "small.py").write_text(SMALL)
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": path}
+
+    def lines(number):
+        command = [sys.executable, "-c", TOGETHER, str(number), "4"]
+        kept = {"cwd": tmp_path, "env": environment, "stdout": subprocess.PIPE, "text": True}
+        return subprocess.run(command, check=True, timeout=120, **kept).stdout.splitlines()
+
+    with ThreadPoolExecutor(4) as callers:
+        rights, misses = zip(*callers.map(lines, range(4)), strict=True)
+    assert set(rights) == {"True True True True True True"}
+    assert sum(len(missed.split()) for missed in misses) == 6
+    assert lines(4) == [rights[0], ""]  # nothing was lost
+
+
+def test_a_lock_is_given_back_and_not_waited_for_forever(tmp_path, monkeypatch):
+    lock = tmp_path / "new folder" / "lock"
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError), compilation.alone(lock):
+            raise ZeroDivisionError
+    with compilation.alone(lock):
+        monkeypatch.setattr(compilation, "LONGEST_WAIT", 0.2)
+        start = time.monotonic()
+        with compilation.alone(lock):
+            waited = time.monotonic() - start
+    assert (waited > 0.2) == (compilation.fcntl is not None)
+
+
+def test_work_is_done_where_no_lock_can_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    done = []
+    with compilation.alone(tmp_path / "file" / "lock"):
+        done.append(True)
+    assert done
+
+
+def test_kernels_have_no_machine_code_and_drivers_have_theirs():
+    @kernel
+    def square(x):
+        return x * x
+
+    @kernel
+    def polynomial(x):
+        return square(x) + x + 1
+
+    @njit
+    def driver(x):
+        return polynomial(x)
+
+    assert driver(3.0) == 13
+    for function, has_code in ((square, False), (polynomial, False), (driver, True)):
+        (result,) = function.overloads.values()
+        engine = driver.targetctx.codegen()._engine
+        assert engine.is_symbol_defined(result.fndesc.llvm_func_name) == has_code
 
 
 def test_the_cache_knows_all_sources():

@@ -44,7 +44,12 @@ RAYS = {
 }
 
 
-@pytest.mark.parametrize("case", KNOWN)
+# A minute of simulated barriers. The same kernels are tested in all these cases on the CPU; what is
+# a block's own, lanes that divide the work and wait for each other, is in the first one.
+@pytest.mark.parametrize(
+    "case",
+    ["everything", *(pytest.param(name, marks=pytest.mark.slow) for name in ("bounds", "shared"))],
+)
 def test_a_block_answers_like_the_cpu(case):
     data, sizes, stages = arguments(KNOWN[case])
     result = cpu.solve(data, sizes, stages, SETTINGS.threads, trace=True)
@@ -64,6 +69,7 @@ def test_a_block_answers_like_the_cpu(case):
     np.testing.assert_allclose(found.certificate[:, 2], expected.certificate[:, 2], rtol=0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", RAYS)
 def test_a_block_finds_the_rays_that_the_cpu_finds(case):
     given, status = RAYS[case]

@@ -100,16 +100,15 @@ def around(wrap):
 def mapped(over):
     """Map solve_qp over part of its arguments, on other axes than the first, then over the rest."""
     spread = {name: DATA[name] + 1e-6 * torch.randn(2, *DATA[name].shape).double() for name in over}
-    expected = answers_of(
-        DATA
-        | {name: t[:, None] if t.ndim == 3 and name in "QGA" else t for name, t in spread.items()}
-    )
+    whole = DATA | {
+        name: t[:, None] if t.ndim == 3 and name in "QGA" else t for name, t in spread.items()
+    }
     dims = {name: 1 if name in over else None for name in DATA}
     moved = DATA | {name: t.movedim(0, 1) for name, t in spread.items()}
 
     def run(wrap):
         function = wrap(torch.vmap(lambda data: answers_of(data), in_dims=(dims,)))
-        return function(moved), expected
+        return function(moved), answers_of(whole)
 
     return run
 
