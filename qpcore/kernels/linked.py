@@ -8,8 +8,12 @@ is then also as the optimiser left it, not as prepared for the machine: solves t
 
 from typing import Any
 
+import numba
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
+
+# It leans on insides of Numba: versions that it was not tried with compile in the usual way.
+TRIED = ((0, 68),)
 
 
 class LinkedLibrary(JITCodeLibrary):
@@ -40,3 +44,6 @@ class Linked(Compiler):
     def __init__(self, typingctx: Any, targetctx: Any, library: Any, *rest: Any) -> None:
         library = library or LinkedLibrary(targetctx.codegen(), "kernel")
         super().__init__(typingctx, targetctx, library, *rest)
+
+
+PIPELINE = Linked if numba.version_info.short in TRIED else Compiler
