@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ class Qpcore(Peer):
 
     packages = ("qpcore",)
     differentiable = True
+    precision: Literal["double", "mixed"] = "double"
 
     def forward(self, ready: Data) -> tuple:  # noqa: D102
         return self._solve(ready), None
@@ -29,7 +30,7 @@ class Qpcore(Peer):
     def _solve(self, data: Data) -> Any:
         import qpcore
 
-        settings = qpcore.Settings(tol=TOLERANCE, threads=self.threads)
+        settings = qpcore.Settings(tol=TOLERANCE, threads=self.threads, precision=self.precision)
         return qpcore.solve(*data, settings=settings, throw=False)
 
     def read(self, data: Data, found: tuple) -> Answer:  # noqa: D102
@@ -38,6 +39,12 @@ class Qpcore(Peer):
             pulled = {name: getattr(pulled, name) for name in data.given()}
         parts = solution.z, solution.y, solution.z_box
         return Answer(solution.x, solution.solved, *parts, pulled, solution.iterations)
+
+
+class QpcoreMixed(Qpcore):
+    """The same with Settings(precision="mixed")."""
+
+    precision = "mixed"
 
 
 class ProxsuiteBatch(Peer):

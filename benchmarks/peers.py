@@ -7,7 +7,7 @@ absent ones harm nobody.
 
 from __future__ import annotations
 
-from benchmarks.batches import Moreau, ProxsuiteBatch, Qpax, Qpcore
+from benchmarks.batches import Moreau, ProxsuiteBatch, Qpax, Qpcore, QpcoreMixed
 from benchmarks.forked import Forked
 from benchmarks.interface import Peer, cpus
 from benchmarks.layers import Cvxpylayers, QPLayer, Qpth, TorchBridge
@@ -15,7 +15,7 @@ from benchmarks.loops import Daqp, Piqp, Quadprog
 from benchmarks.robustness import dense, sparse
 from benchmarks.singles import Scipy, Single
 
-OURS = ("qpcore-1", "qpcore", "torch_bridge-1", "torch_bridge")
+OURS = ("qpcore-1", "qpcore", "qpcore-mixed-1", "qpcore-mixed", "torch_bridge-1", "torch_bridge")
 
 
 def table(cores: int) -> dict[str, Peer]:
@@ -23,6 +23,8 @@ def table(cores: int) -> dict[str, Peer]:
     peers = (
         Qpcore("qpcore-1"),
         Qpcore("qpcore", threads=cores),
+        QpcoreMixed("qpcore-mixed-1"),
+        QpcoreMixed("qpcore-mixed", threads=cores),
         TorchBridge("torch_bridge-1"),
         TorchBridge("torch_bridge", threads=cores),
         Qpth("qpth-1", against="torch_bridge-1"),

@@ -11,6 +11,8 @@ RED, PALE, GREY = "#c1121f", "#e5989b", "#8d99ae"
 COLOURS = {
     "qpcore": RED,
     "qpcore-1": PALE,
+    "qpcore-mixed": "#780000",
+    "qpcore-mixed-1": "#d8a7a7",
     "qpth": "#6c757d",
     "piqp-forked": "#1f77b4",
     "daqp-forked": "#ff7f0e",

@@ -36,7 +36,7 @@ SHORT = (
 SLOW = ("qpax", "moreau-ipm", "cvxpylayers", "slsqp", "trust-constr")
 """Peers that a trial leaves out: they are slow, or slow to start."""
 
-SWEPT = ("qpcore-1", "qpcore", "qpth", "piqp-forked", "daqp-forked")
+SWEPT = ("qpcore-1", "qpcore", "qpcore-mixed", "qpth", "piqp-forked", "daqp-forked")
 """Peers of the series over batch, n and m."""
 
 
@@ -76,7 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def compile_for(workload: Workload) -> None:
     """Leave nothing to compile beside the clock, where ours would seem not to answer."""
-    solution = qpcore.solve(*replace(workload, batch=1).data(), throw=False)
+    data, mixed = replace(workload, batch=1).data(), qpcore.Settings(precision="mixed")
+    qpcore.solve(*data, settings=mixed, throw=False)
+    solution = qpcore.solve(*data, throw=False)
     qpcore.vjp(solution, dx=np.ones_like(solution.x))
 
 

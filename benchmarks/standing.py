@@ -7,7 +7,10 @@ from collections.abc import Iterable
 import numpy as np
 
 FORWARD, BACKWARD = "forward", "forward + backward"
-OURS = {FORWARD: ("qpcore",), BACKWARD: ("qpcore", "torch_bridge")}
+OURS = {
+    FORWARD: ("qpcore", "qpcore-mixed"),
+    BACKWARD: ("qpcore", "qpcore-mixed", "torch_bridge"),
+}
 """Ours on all cores, by task."""
 
 
@@ -46,7 +49,7 @@ def overview(report: dict) -> tuple[dict[str, str], list[list[str]]]:
 
 def _pair(workload: dict, task: str) -> list[str]:
     mine, peer = ours(workload, task), fastest(workload, task)
-    cells = ["-" if mine is None else short(1e6 * mine[1])]
+    cells = ["-" if mine is None else f"{short(1e6 * mine[1])} {mine[0]}"]
     cells.append("-" if peer is None else f"{short(1e6 * peer[1])} {peer[0]}")
     return [*cells, "-" if None in (mine, peer) else f"{mine[1] / peer[1]:.2f}"]
 

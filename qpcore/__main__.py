@@ -84,7 +84,9 @@ def warmup() -> None:
         print(f"{number} of {len(parts)}: {np.dtype(dtype).name}, {kind} ...", end=" ", flush=True)
         start = perf_counter()
         ones = np.ones(n, dtype)
-        solution = qpcore.solve(np.eye(n, dtype=dtype), -ones, np.eye(n, dtype=dtype), ones)
+        data = np.eye(n, dtype=dtype), -ones, np.eye(n, dtype=dtype), ones
+        for precision in ("double", "mixed"):
+            solution = qpcore.solve(*data, settings=qpcore.Settings(precision=precision))
         qpcore.vjp(solution, dx=ones)
         print(f"{perf_counter() - start:.1f} s", flush=True)
     print("Ready: solve and vjp load what they need from the cache.")

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from qpcore.compilation import announced, compiled
+from qpcore.kernels.active_set import solve_active_set
 from qpcore.kernels.adjoint import (
     Derivative,
     Rules,
@@ -25,7 +26,7 @@ from qpcore.kernels.adjoint import (
     differentiate,
     store_derivative,
 )
-from qpcore.kernels.certificate import MINIMUM, RUNNING, is_left_to
+from qpcore.kernels.certificate import ACTIVE_SET, GUESSED, MINIMUM, RUNNING, is_left_to
 from qpcore.kernels.ipm import Parameters, solve_problem
 from qpcore.kernels.machine import team_of_one
 from qpcore.kernels.pack import PACK_BYTES, lanes_of
@@ -37,12 +38,15 @@ from qpcore.kernels.transfer import (
     Vectors,
     load,
     load_cotangents,
+    load_point,
     load_progress,
     store,
 )
 from qpcore.kernels.workspace import NOTES, Data, Sizes, carve, elements
 from qpcore.status import Status
 
+SOLVED = int(Status.SOLVED)
+MAX_ITERATIONS = int(Status.MAX_ITERATIONS)
 NUMERICAL_ERROR = int(Status.NUMERICAL_ERROR)
 
 # Chunks of packs per thread: enough to even out problems of different difficulty, few enough that
@@ -79,6 +83,20 @@ def solve_range(data, result, memory, sizes, parameters, start, stop):
         load_progress(work, result, group * slots, slots, team)
         solve_problem(work, parameters, sizes, team)
         store(result, work, parameters.sought, sizes, group * slots, slots, team)
+
+
+@compiled
+def solve_active_sets(data, result, memory, sizes, parameters, start, stop):
+    """Take the problems of a range of groups from where they are to the answer."""
+    team, slots = team_of_one(), slots_in(memory)
+    packs = as_elements(memory)  # pyright: ignore[reportCallIssue]  a Numba intrinsic
+    work = carve(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
+    for group in range(start, stop):
+        load(work, data, sizes, group * slots, slots, group > start, team)
+        load_progress(work, result, group * slots, slots, team)
+        load_point(work.at, result, sizes, group * slots, slots, team)
+        solve_active_set(work, parameters, sizes, team)
+        store(result, work, MINIMUM, sizes, group * slots, slots, team)
 
 
 @compiled
@@ -145,16 +163,20 @@ def solve(
 
 
 def solve_stage(data: Data, result: Result, sizes: Sizes, stage: Parameters, threads: int) -> None:
-    """Take all problems through one stage, in place."""
-    batch, dtype, traced = len(result.status), data.Q.dtype, result.trace.shape[1]
+    """Take all problems through one stage, in place; it computes in the dtype of its tolerance."""
+    batch, dtype, traced = len(result.status), np.dtype(type(stage.tol)), result.trace.shape[1]
     slots = slots_for(sizes, dtype)
+    solver = solve_active_sets if stage.sought == ACTIVE_SET else solve_range
 
     def work(start: int, stop: int) -> None:
         memory = memory_for(sizes, dtype, slots, traced)
-        solve_range(data, result, memory, sizes, stage, start, stop)
+        solver(data, result, memory, sizes, stage, start, stop)
 
-    with announced(("solve", kind(dtype, slots))):
+    with announced((solver.__name__, kind(dtype, slots), data.Q.dtype)):
         over_chunks(work, math.ceil(batch / slots), threads)
+    if dtype != data.Q.dtype:  # what float32 says of float64 data is a guess
+        found, spent = result.status == SOLVED, result.status == MAX_ITERATIONS
+        result.status[:] = np.where(spent, MAX_ITERATIONS, np.where(found, GUESSED, RUNNING))
 
 
 def empty_result(batch: int, sizes: Sizes, dtype: np.dtype, traced: int) -> Result:

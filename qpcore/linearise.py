@@ -17,7 +17,7 @@ from qpcore.problem import DROPPED, NO_LIMIT, Problem
 from qpcore.settings import Untrusted
 from qpcore.solution import Solution, Trust
 from qpcore.solving import data_of, sizes_of
-from qpcore.stages import parameters_of
+from qpcore.stages import stages_of
 from qpcore.status import Status
 
 F64, F32 = np.dtype(np.float64), np.dtype(np.float32)
@@ -117,7 +117,8 @@ def smooth(solution: Solution, linear: Linear, right: Vectors) -> Linear:
     dtype, mu = problem.dtype, problem.dtype.type(settings.smoothing)
     data = data_of(problem)
     data = data._replace(entry=data.entry[:, chosen])
-    stage, threads = parameters_of(problem, settings)[0], settings.thread_count()
+    stages = stages_of(dtype, settings.tolerance(dtype), int(settings.max_iterations))
+    stage, threads = stages[0], settings.thread_count()
     close = dtype.type(CLOSE[dtype])
     point = cpu.relaxed(data, sizes_of(problem), stage, mu, close, threads)
     answer = without_absent_box(solution, Vectors(*point[:4]))

@@ -73,6 +73,13 @@ class Settings:
     times the sum of the logarithms of all slacks, where each slack times its multiplier is mu. A
     larger mu is smoother and farther from the problem; its unit is that of the objective."""
 
+    precision: Literal["double", "mixed"] = "double"
+    """How float64 problems are solved. "double": in float64 throughout. "mixed": most of the
+    iterations in float32, in twice as wide vectors; which constraints are active is read off their
+    result, and one or two systems in float64 then give the answer, checked like every other one. A
+    problem where that fails is solved in double. Answers of "mixed" are mostly exact to the last
+    digits. It pays where answers are nondegenerate, see README. float32 problems ignore it."""
+
     infeasible: Literal["certificate", "closest"] = "certificate"
     """What stands in the place of the answer in PRIMAL_INFEASIBLE problems. "certificate": a Farkas
     ray. "closest": x, z, y and z_box of the closest feasible problem, whose limits (h, h_lower, b,
@@ -101,6 +108,8 @@ class Settings:
             raise _rejected("smoothing", self.smoothing, "a finite number > 0")
         if self.infeasible not in ("certificate", "closest"):
             raise _rejected("infeasible", self.infeasible, "'certificate' or 'closest'")
+        if self.precision not in ("double", "mixed"):
+            raise _rejected("precision", self.precision, "'double' or 'mixed'")
         if self.infeasible == "closest" and self.untrusted is Untrusted.SMOOTH:
             raise _rejected("untrusted", self.untrusted, "another, beside infeasible='closest'")
         if not isinstance(self.trace, (bool, np.bool_)):

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from qpcore.kernels.certificate import DESCENT_RAY, FARKAS_RAY, MINIMUM
+from qpcore.kernels.certificate import ACTIVE_SET, DESCENT_RAY, FARKAS_RAY, MINIMUM
 from qpcore.kernels.ipm import REAL, WHOLE, Parameters
 from qpcore.problem import Problem
 from qpcore.settings import Settings
@@ -51,6 +51,13 @@ STAGES = {
     ),
 }
 
+# What precision="mixed" puts before the stages of float64: a guess in float32, and the active set
+# method on the problems that have one, twice, so that what is left is packed anew (18).
+GUESS = {"tol": 1e-4, "rho": 1e-5, "delta": 1e-5, "floor": 1e-6, "convexity": 1.0, "careful": 0}
+GUESS |= {"leave": 5, "patience": 0}
+ACTIVE = {"sought": ACTIVE_SET, "rho": 1e-8, "delta": 1e-8}
+MIXED = (ACTIVE | {"steps": 1}, ACTIVE | {"steps": 4})
+
 # Primal and dual residuals of so many times the tolerance are aimed at in absolute terms, as long
 # as that halves them within so many iterations (5).
 REACH, PATIENCE = 100.0, 2
@@ -68,12 +75,27 @@ SHORTEN = 0.999
 
 def parameters_of(problem: Problem, settings: Settings) -> tuple[Parameters, ...]:
     """Settings and constants of every stage, in the dtype of the data."""
-    return stages_of(problem.dtype, settings.tolerance(problem.dtype), int(settings.max_iterations))
+    dtype = problem.dtype
+    tol, most = settings.tolerance(dtype), int(settings.max_iterations)
+    mixed = settings.precision == "mixed" and dtype == F64
+    return mixed_stages(tol, most) if mixed else stages_of(dtype, tol, most)
+
+
+@lru_cache(maxsize=64)
+def mixed_stages(tol: float, most: int) -> tuple[Parameters, ...]:
+    """A guess in float32, the active set method, then all that float64 has for the others."""
+    guess = in_full(F32, tol, most, GUESS)
+    return guess, *(in_full(F64, tol, most, stage) for stage in MIXED + STAGES[F64])
 
 
 @lru_cache(maxsize=64)
 def stages_of(dtype: np.dtype, tol: float, most: int) -> tuple[Parameters, ...]:
     """Every stage in full."""
+    return tuple(in_full(dtype, tol, most, stage) for stage in STAGES[dtype])
+
+
+def in_full(dtype: np.dtype, tol: float, most: int, stage: dict) -> Parameters:
+    """All numbers of a stage that says where it differs from the others."""
     common = PRECISION[dtype] | {"shorten": SHORTEN, "reach": REACH, "patience": PATIENCE}
     common |= {"sought": MINIMUM, "max_iterations": most, "steps": most, "leave": most}
     common |= {
@@ -82,9 +104,6 @@ def stages_of(dtype: np.dtype, tol: float, most: int) -> tuple[Parameters, ...]:
         "stiff": 1e5,
         "pull": 1.0,
     }
-    stages = []
-    for stage in STAGES[dtype]:
-        numbers = common | stage
-        whole = {name: int(numbers[name]) for name in WHOLE}
-        stages.append(Parameters(**whole, **{name: dtype.type(numbers[name]) for name in REAL}))
-    return tuple(stages)
+    numbers = common | stage
+    whole = {name: int(numbers[name]) for name in WHOLE}
+    return Parameters(**whole, **{name: dtype.type(numbers[name]) for name in REAL})

@@ -20,8 +20,11 @@ DUAL_INFEASIBLE = int(Status.DUAL_INFEASIBLE)
 RUNNING, UNDECIDED, PLAUSIBLE, FEASIBLE = -1, -2, -3, -4
 BOUNDED = -4
 
+# Another negative status: its point is close to the answer, in float32.
+GUESSED = -9
+
 # What is sought: the minimum, or a ray that shows that there is none.
-MINIMUM, FARKAS_RAY, DESCENT_RAY = 0, 1, 2
+MINIMUM, FARKAS_RAY, DESCENT_RAY, ACTIVE_SET = 0, 1, 2, 3
 
 # Q is made stiffer from this accuracy on, relative to that which is sought.
 CLOSE = 1e14
@@ -44,6 +47,8 @@ def is_left_to(sought, status):
         return (status == UNDECIDED) | (status == UNDECIDED + BOUNDED)
     if sought == DESCENT_RAY:
         return (status < 0) & (status > UNDECIDED + BOUNDED)
+    if sought == ACTIVE_SET:
+        return status == GUESSED
     return status < 0
 
 

@@ -11,6 +11,7 @@ from collections import namedtuple
 
 from qpcore.kernels.certificate import (
     DESCENT_RAY,
+    FARKAS_RAY,
     MINIMUM,
     RUNNING,
     UNDECIDED,
@@ -66,7 +67,8 @@ FIRMER, FIRMEST = 100.0, 1e7
 # patience, leave: iterations without progress after which an acceptable iterate is taken, and a
 # problem left to the next stage. keep: the iteration from which on the best iterate is kept. tol:
 # SOLVED (5). reach: residuals aimed at, as multiples of tol. ray: certificates (6). rho, delta,
-# floor: regularisation (7). convexity: what rounding may take from Q's eigenvalues. shorten: share
+# floor: regularisation (7). convexity: what rounding may take from Q's eigenvalues; from 1 on
+# nobody asks. shorten: share
 # of the step to the boundary that is taken (11). careful: refine every step. stiff: weight of x'Qx
 # where a direction is sought that Q does not feel (6). pull: weight of the rows at the start (12).
 WHOLE = ("sought", "max_iterations", "steps", "patience", "leave", "keep")
@@ -159,10 +161,12 @@ def examine(work, parameters, sizes, team):
     qp, scale, at, best, residual, step, fix, system, products, outcome = work
     fix_equal_limits(qp, sizes, team)
     running = like(RUNNING, qp.q[0])
-    if parameters.sought != MINIMUM:
+    if parameters.sought == FARKAS_RAY or parameters.sought == DESCENT_RAY:
         return running
-    convex = is_convex(qp, scale, system, parameters.convexity, sizes, team)
-    status = where(convex, running, like(NOT_CONVEX, running))
+    status = running
+    if parameters.convexity < 1:
+        convex = is_convex(qp, scale, system, parameters.convexity, sizes, team)
+        status = where(convex, running, like(NOT_CONVEX, running))
     status = where(crossed(qp, sizes, team), like(PRIMAL_INFEASIBLE, running), status)
     sound = scale.flaw[0] + scale.flaw[1] == 0
     return where(sound, status, like(NONFINITE_INPUT, running))

@@ -81,8 +81,14 @@ def move_block(typing_context, out, row, column, down, right, values, entries, i
     lanes = out.dtype.lanes
     vector = vector_type(out.dtype)
     itemsize = values.dtype.bitwidth // 8
+    narrow = values.dtype != out.dtype.dtype  # float64 to float32
 
     def codegen(context, builder, sig, args):
+        wide = ir.VectorType(context.get_data_type(values.dtype), lanes)
+
+        def narrowed(numbers):
+            return builder.fptrunc(numbers, vector) if narrow else numbers
+
         numbers = (1, 2, 3, 4, 7, 8)
         row, column, down, right, i, j = (
             context.cast(builder, args[k], sig.args[k], types.intp) for k in numbers
@@ -92,10 +98,11 @@ def move_block(typing_context, out, row, column, down, right, values, entries, i
         block = []
         for entry in cgutils.unpack_tuple(builder, args[6]):
             place = cgutils.get_item_pointer(context, builder, values, source, [entry, i, j])
-            block.append(builder.load(builder.bitcast(place, vector.as_pointer()), align=itemsize))
+            row_of = builder.bitcast(place, wide.as_pointer())
+            block.append(narrowed(builder.load(row_of, align=itemsize)))
         for pack in _transposed(builder, block, lanes):
             place = cgutils.get_item_pointer(context, builder, out, target, [row, column])
-            builder.store(pack, place, align=itemsize)
+            builder.store(pack, place, align=out.dtype.dtype.bitwidth // 8)
             row, column = builder.add(row, down), builder.add(column, right)
         return context.get_dummy_value()
 

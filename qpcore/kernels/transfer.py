@@ -192,6 +192,19 @@ def load_progress(work, result, first, slots, team):
 
 
 @kernel
+def load_point(at, point, sizes, first, slots, team):
+    """Bring x, y, v of earlier answers into the slots, in the units of the data."""
+    batch = point.x.shape[0]
+    for slot in range(slots):
+        i = min(first + slot, batch - 1)
+        load_vector(at.x, point.x, i, slot, team)
+        load_vector(at.y, point.y, i, slot, team)
+        load_vector(at.v[: sizes.m], point.z, i, slot, team)
+        load_vector(at.v[sizes.m :], point.z_box, i, slot, team)
+    barrier(team)
+
+
+@kernel
 def store(result, work, sought, sizes, first, slots, team):
     """Hand out the answers in the slots; what has no meaning becomes NaN.
 
@@ -239,14 +252,10 @@ def store_vector(out, values, start, meaningful, slot, team):
 @kernel
 def load_cotangents(work, answer, cotangents, sizes, first, slots, team):
     """Bring answers and cotangents into the places where `differentiate` expects them."""
-    batch = answer.x.shape[0]
-    at, residual = work.at, work.residual
+    batch, residual = cotangents.x.shape[0], work.residual
+    load_point(work.at, answer, sizes, first, slots, team)
     for slot in range(slots):
         i = min(first + slot, batch - 1)
-        load_vector(at.x, answer.x, i, slot, team)
-        load_vector(at.y, answer.y, i, slot, team)
-        load_vector(at.v[: sizes.m], answer.z, i, slot, team)
-        load_vector(at.v[sizes.m :], answer.z_box, i, slot, team)
         load_vector(residual.Qx, cotangents.x, i, slot, team)
         load_vector(residual.Ax, cotangents.y, i, slot, team)
         load_vector(residual.sides[0, : sizes.m], cotangents.z, i, slot, team)

@@ -1,0 +1,145 @@
+"""Primal-dual active set method: from a point near the answer to all of its digits (18).
+
+Which rows bind is read off the point; with these as equations the QP is one linear system. If its
+solution shows a row to have been taken wrongly, the set is corrected and the system solved again:
+a semismooth Newton method (Hintermüller, Ito, Kunisch 2002, SIAM J. Optim. 13, 865-888), which
+from near by ends after one or two factors, and from far away may never.
+"""
+
+from qpcore.kernels.certificate import GUESSED, MINIMUM, RUNNING
+from qpcore.kernels.ipm import decide, examine, residuals
+from qpcore.kernels.kkt import add_where, factor_kkt, multiply_C, regularise, solve_kkt
+from qpcore.kernels.machine import any_lane, barrier, kernel, larger, like, team_max, where
+from qpcore.kernels.progress import set_out
+from qpcore.kernels.scaling import from_original
+from qpcore.kernels.stopping import excess
+from qpcore.kernels.trace import note_iterate
+from qpcore.status import Status
+
+SOLVED = int(Status.SOLVED)
+MAX_ITERATIONS = int(Status.MAX_ITERATIONS)
+
+# Multipliers are taken to be as large as this share of the slope at least, slacks as this share
+# of the limits.
+SHARE = 0.01
+
+
+@kernel
+def solve_active_set(work, parameters, sizes, team):
+    """Take the point in `work.at`, in the units of the data, to the answer; status in the outcome.
+
+    A problem that is not solved after so many `steps` keeps the status GUESSED and its last point.
+    """
+    qp, scale, at, best, residual, step, fix, system, products, outcome = work
+    status = examine(work, parameters, sizes, team)
+    from_original(at, scale, sizes, team)
+    one = like(1, status)
+    if team.lane == 0:
+        system.soft[0] = one - one
+    regularise(system, parameters.rho * one, parameters.delta * one, team)
+    multiply_C(at.Cx, qp, at.x, team)
+    ratio = dual_per_primal(qp, at, sizes, team)
+    iterations = outcome.iterations[0]
+    for iteration in range(parameters.steps + 1):
+        running = status == RUNNING
+        changed = bind(qp, at, ratio, system, running, iteration == 0, sizes, team)
+        project(qp, at, best, sizes, team)
+        residuals(qp, at, residual, system.soft[0], sizes, team)
+        note_iterate(work, iteration, running, sizes, team)
+        if iteration > 0:  # the guess itself is not looked at: a step makes it exact
+            above = excess(work, parameters.tol, parameters.reach, sizes, team)
+            status = where(running & (above.aim <= 1), like(SOLVED, status), status)
+        spent = iterations >= like(parameters.max_iterations, one)
+        status = where((status == RUNNING) & spent, like(MAX_ITERATIONS, status), status)
+        running = status == RUNNING
+        if iteration == parameters.steps or not any_lane(running):
+            break
+        iterations = where(running, iterations + one, iterations)
+        if any_lane(changed):
+            factor_kkt(qp, system, sizes, team)
+        aim_at_set(qp, at, residual, system, sizes, team)
+        solve_kkt(qp, system, fix, sizes, team)
+        add_where(running, at, fix, sizes, team)
+    running = status == RUNNING
+    for i in range(team.lane, sizes.rows, team.width):
+        at.v[i] = where(running, best.v[i], at.v[i])
+    barrier(team)
+    status = where(running, like(GUESSED, status), status)
+    decide(work, set_out(status, running), iterations, MINIMUM, sizes, team)
+
+
+@kernel
+def dual_per_primal(qp, at, sizes, team):
+    """The largest multiplier over the largest slack: what makes the two comparable.
+
+    Where nothing binds, or everything, the slope and the limits say how large they would be.
+    """
+    zero, one, share = like(0, qp.q[0]), like(1, qp.q[0]), like(SHARE, qp.q[0])
+    force, reach = zero, zero
+    for j in range(team.lane, sizes.n, team.width):
+        force = larger(force, share * abs(qp.q[j]))
+    for i in range(team.lane, sizes.rows, team.width):
+        force = larger(force, abs(at.v[i]))
+        for side in range(2):
+            limit = qp.limit[side, i]
+            span = larger(abs(limit - at.Cx[i]), share * abs(limit))
+            reach = larger(reach, qp.present[side, i] * span)
+    force, reach = team_max(force, team), team_max(reach, team)
+    return where((force > 0) & (reach > 0), force / reach, one)
+
+
+@kernel
+def bind(qp, at, ratio, system, running, first, sizes, team):
+    """Choose the rows that bind, +1 above and -1 below, in `damp`; whether any has changed.
+
+    A row binds where its multiplier exceeds its slack, which it does at the answer. The choice of
+    problems that are finished stays as it is.
+    """
+    zero, one = like(0, qp.q[0]), like(1, qp.q[0])
+    changes = one if first else zero
+    for i in range(team.lane, sizes.rows, team.width):
+        v, Cx, before = at.v[i], at.Cx[i], system.damp[i]
+        above = (qp.present[0, i] > 0) & (v > ratio * (qp.limit[0, i] - Cx))
+        below = (qp.present[1, i] > 0) & (-v > ratio * (Cx - qp.limit[1, i]))
+        side = where(above, one, where(below, -one, zero))
+        side = where(qp.fixed[i] > 0, one, side)
+        before = side if first else before
+        side = where(running, side, before)
+        changes = larger(changes, abs(side - before))
+        system.damp[i] = side
+        system.weight[i] = abs(side) / system.delta[0]
+    barrier(team)
+    return team_max(changes, team) > 0
+
+
+@kernel
+def project(qp, at, best, sizes, team):
+    """Slacks and multipliers of the right sign for `at`; the multipliers as they were in `best`."""
+    zero = like(0, qp.q[0])
+    for i in range(team.lane, sizes.rows, team.width):
+        v, Cx = at.v[i], at.Cx[i]
+        best.v[i] = v
+        for side in range(2):
+            present = qp.present[side, i]
+            slack = qp.limit[0, i] - Cx if side == 0 else Cx - qp.limit[1, i]
+            force = v if side == 0 else -v
+            at.s[side, i] = present * larger(zero, slack)
+            at.z[side, i] = present * larger(zero, force)
+        at.v[i] = where(qp.fixed[i] > 0, v, at.z[0, i] - at.z[1, i])
+    barrier(team)
+
+
+@kernel
+def aim_at_set(qp, at, residual, system, sizes, team):
+    """Right-hand sides of the step to the rows that bind, all other multipliers being zero."""
+    n = sizes.n
+    for j in range(team.lane, n, team.width):
+        system.right[j] = -residual.dual[j]
+    for i in range(team.lane, sizes.p, team.width):
+        system.right[n + i] = residual.equality[i]
+    for i in range(team.lane, sizes.rows, team.width):
+        side = system.damp[i]
+        gap = where(side > 0, qp.limit[0, i], qp.limit[1, i]) - at.Cx[i]
+        free = side == like(0, side)
+        system.push[i] = where(free, -at.v[i], -system.weight[i] * gap)
+    barrier(team)
