@@ -308,7 +308,7 @@ def test_overview_compares_with_the_fastest_that_solved_everything():
         peer("good", 4.0, "qpcore"),
     ]
     _, (row,) = standing.overview({"workloads": [{"name": "w", "peers": peers}]})
-    assert row == ["w", "200000", "400000 good", "0.50", "-", "-", "-"]
+    assert row == ["w", "200000 qpcore", "400000 good", "0.50", "-", "-", "-"]
 
 
 def test_broken_peer_is_reported_and_started_anew(tmp_path, monkeypatch):
