@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from qpcore import reuse
 from qpcore.compilation import announced, compiled
 from qpcore.kernels.adjoint import (
     Derivative,
@@ -244,7 +245,7 @@ def frozen(arrays: Any) -> Any:
 def outer(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray, threads: int) -> np.ndarray:
     """a bᵀ + c dᵀ for each row of (batch, ·) arrays."""
     a, b, c, d = frozen(Factors(a, b, c, d))
-    out = np.empty((len(a), a.shape[1], b.shape[1]), a.dtype)
+    out = reuse.empty((len(a), a.shape[1], b.shape[1]), a.dtype)
 
     def work(start: int, stop: int) -> None:
         outer_products(out, a, b, c, d, start, stop)
