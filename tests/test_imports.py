@@ -23,6 +23,7 @@ LAYERS = {
     "qpcore.plot": "plots",
     "qpcore.kernels": "kernels",
     "qpcore.compilation": "drivers",
+    "qpcore.reuse": "drivers",
     "qpcore.cpu": "drivers",
     "qpcore.gpu": "drivers",
     "qpcore.api": "api",

@@ -7,7 +7,7 @@ others not at all; refinement on the unreduced system takes the regularisation o
 
 from collections import namedtuple
 
-from qpcore.kernels.activity import sharpen, weigh_answer, weigh_relaxed
+from qpcore.kernels.activity import sharpen, weigh_relaxed
 from qpcore.kernels.kkt import factor_kkt, regularise
 from qpcore.kernels.machine import barrier, kernel, larger, like, negate, where
 from qpcore.kernels.packed import as_floats
@@ -48,8 +48,6 @@ def differentiate(work, rules, sizes, team):
         weigh_relaxed(qp, at, rules.mu * scale.cost[0], system, sizes, team)
         factor_kkt(qp, system, sizes, team)
     else:
-        weigh_answer(qp, at, system, sizes, team)
-        factor_kkt(qp, system, sizes, team)
         margin, off, growth, clear, settled = sharpen(work, sizes, team)
         singular, condition = probe(work, rules, sizes, team)
         margin = where(singular, zero, margin)
