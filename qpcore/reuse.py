@@ -19,8 +19,8 @@ LEAST = 1 << 20
 MOST = 1 << 27
 
 # Where memory is new after all, arrays that begin with a huge page have no small ones: 9 instead of
-# 15 microseconds for 80 KB. NumPy advises the system to use them from 4 MB on.
-HUGE_PAGE = 1 << 21
+# 15 microseconds for 80 KB. NumPy advises the system to use huge pages from `ADVISED` bytes on.
+HUGE_PAGE, ADVISED = 1 << 21, 1 << 22
 
 # Buffers by their size. Lists and dictionaries change in one step, so that threads, and finalisers
 # that interrupt this module itself, need no lock.
@@ -58,9 +58,14 @@ def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return np.asarray(Lease(buffer, shape, dtype))
 
 
+def forget() -> None:
+    """Hand all that is kept back to the system."""
+    _kept.clear()
+
+
 def _aligned(size: int) -> np.ndarray:
-    """Fresh bytes, from the beginning of a huge page on if they can fill one."""
-    if size < HUGE_PAGE:
+    """Fresh bytes, from the beginning of a huge page on if there are huge pages for them."""
+    if size < ADVISED:
         return np.empty(size, np.uint8)
     raw = np.empty(size + HUGE_PAGE, np.uint8)
     shift = -raw.ctypes.data % HUGE_PAGE

@@ -34,6 +34,7 @@ LAYERS = {
     "qpcore.closest_gradients": "api",
     "qpcore.gradients": "api",
     "qpcore.derivatives": "api",
+    "qpcore.pull": "api",
     "qpcore.linearise": "api",
     "qpcore.stream": "streams",
     "qpcore.__main__": "command",

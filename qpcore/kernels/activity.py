@@ -51,7 +51,7 @@ def guess_activity(qp, at, system, sizes, team):
     zero, one = like(0, qp.q[0]), like(1, qp.q[0])
     for i in range(team.lane, sizes.rows, team.width):
         T = compliance(qp, i, at.v[i], at.Cx[i])
-        system.damp[i] = where(T < one, zero, like(UNBOUND, zero))
+        system.damp[i] = where(one > T, zero, like(UNBOUND, zero))
     barrier(team)
 
 
@@ -194,7 +194,7 @@ def judge(work, pending, sizes, team):
         v, T = at.v[i], system.damp[i]
         v_next, Cx_next = next_multiplier(qp, i, v, fix.v[i]), at.Cx[i] + fix.Cx[i]
         bends = (zero == T) & (compliance(qp, i, v_next, Cx_next) > like(BINDS, T))
-        crosses = (T == unbound) & (abs(v) > 0) & (slack_of(qp, i, v, Cx_next) < 0)
+        crosses = (unbound == T) & (abs(v) > 0) & (slack_of(qp, i, v, Cx_next) < 0)
         wrong = where(bends | crosses, one, wrong)
         T = where(bends, unbound, where(crosses, zero, T))
         system.damp[i] = where(pending, T, system.damp[i])
