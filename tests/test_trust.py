@@ -10,14 +10,18 @@ from scipy.linalg import lu_factor, lu_solve
 
 from qpcore import Settings, jvp, solve, vjp
 
-COUNT = 60
+COUNT = 40
 HARD = Form(50, 30, 10, box="lower", condition=1e8)
 
 
+# None of these had a part in the choice of any constant: 200 problems.
+SEEDS = 31, 1009, 4242, 77777, 20261124
+
+
 @cache
-def hard():
+def hard(seed=SEEDS[0]):
     """Problems with Q of condition 1e8, strictly complementary, not picked by their KKT matrix."""
-    rng = np.random.default_rng(260)
+    rng = np.random.default_rng(seed)
     problems = [_draw(HARD, _matrices(HARD, rng), rng) for _ in range(COUNT)]
     solution = solve(**stack([problem.data for problem in problems]))
     return problems, solution
@@ -70,15 +74,20 @@ def errors(problems, gradients, cotangent):
 
 
 def test_ill_conditioned_gradients_are_right_and_their_error_is_bounded():
-    problems, solution = hard()
-    cotangent = random_cotangent(Point(*(getattr(solution, name) for name in Point._fields)), 261)
-    gradients = vjp(solution, *cotangent)
-    found = errors(problems, gradients, cotangent)
-    assert found.max() <= 1e-5, f"{found.max():.1e}"
-    assert gradients.trust.trusted.all()
-    assert np.mean(gradients.trust.error >= found) >= 0.95
+    found, bounds = [], []
+    for seed in SEEDS:
+        problems, solution = hard(seed)
+        answer = Point(*(getattr(solution, name) for name in Point._fields))
+        cotangent = random_cotangent(answer, seed + 1)
+        gradients = vjp(solution, *cotangent)
+        assert gradients.trust.trusted.all(), seed
+        found.append(errors(problems, gradients, cotangent))
+        bounds.append(gradients.trust.error)
+    found, bounds = np.concatenate(found), np.concatenate(bounds)
+    assert found.max() <= 1e-6, f"{found.max():.1e}"  # 8e-8 when this was written
+    assert np.mean(bounds >= found) >= 0.95
     # A bound that is far too high would say nothing.
-    assert np.median(gradients.trust.error) <= 1e-5
+    assert np.median(bounds) <= 1e-6
 
 
 def test_the_condition_follows_that_of_the_problem():
