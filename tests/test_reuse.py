@@ -1,4 +1,4 @@
-"""Memory of large arrays is used again, by nobody who is not done with it, and not without limit."""
+"""Memory of large arrays is used again, of none that somebody holds, and not without limit."""
 
 import gc
 from concurrent.futures import ThreadPoolExecutor

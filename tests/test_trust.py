@@ -91,7 +91,7 @@ def test_ill_conditioned_gradients_are_right_and_their_error_is_bounded():
 
 
 def test_gradients_do_not_depend_on_where_the_solver_stopped():
-    """A row whose slack and multiplier are alike at the default tolerance is told apart all the same.
+    """Rows whose slack and multiplier are alike at the default tolerance are told apart as well.
 
     It once kept its ratio of the two: a few percent of these gradients were off by 1e-4 and more.
     """
