@@ -7,7 +7,7 @@ others not at all; refinement on the unreduced system takes the regularisation o
 
 from collections import namedtuple
 
-from qpcore.kernels.activity import sharpen, weigh_relaxed
+from qpcore.kernels.activity import weigh_relaxed
 from qpcore.kernels.kkt import factor_kkt, regularise
 from qpcore.kernels.machine import barrier, kernel, larger, like, negate, where
 from qpcore.kernels.packed import as_floats
@@ -15,6 +15,7 @@ from qpcore.kernels.presolve import fix_equal_limits
 from qpcore.kernels.quality import ROUGH, certify, polish, probe
 from qpcore.kernels.refine import Target, aim_from_zero, copy, refine, set_zero
 from qpcore.kernels.scaling import from_original, to_original
+from qpcore.kernels.sharpen import sharpen
 from qpcore.kernels.transfer import store_adjoint, store_vector
 
 # How an answer is differentiated. rho, delta: regularisation of the factor. mu: that of the barrier
