@@ -29,6 +29,18 @@ class Piece(NamedTuple):
 
 def pull_closest(
     solution: Solution, right: Vectors, wanted: frozenset[str]
+) -> tuple[dict[str, np.ndarray], Trust]:
+    """Gradients of those wanted, and how far they can be trusted; `pull_back` gives the rest."""
+    linear, pieces = with_pieces(solution, right, wanted)
+    at, adjoint, upper = linear.at, linear.found, linear.upper
+    threads = solution.settings.thread_count()
+    gradients = assemble(solution.problem, at, adjoint, upper, wanted, threads)
+    assemble_pieces(gradients, solution, pieces, wanted)
+    return gradients, linear.trust
+
+
+def with_pieces(
+    solution: Solution, right: Vectors, wanted: frozenset[str]
 ) -> tuple[Linear, list[Piece]]:
     """What `linearise` gives, infeasible problems at the closest feasible ones, and two pieces.
 
@@ -47,7 +59,7 @@ def pull_closest(
     for vectors in linear.found:
         vectors[places[lost]] = np.where(touched, np.nan, 0)[places[lost], None]
     linear.doubtful[places] = ~linear.trust.trusted[places]
-    linear = apply_policy(solution, linear, right, touched)
+    linear = apply_policy(solution, linear, right)
     if solution.settings.untrusted in (Untrusted.ZERO, Untrusted.NAN):
         blank = linear.found.x[linear.doubtful, :1]
         for vectors in (v for piece in pieces for v in piece.adjoint):

@@ -263,17 +263,17 @@ def frozen(arrays: Any) -> Any:
     return type(arrays)._make(views)
 
 
-def outer(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray, threads: int) -> np.ndarray:
-    """a bᵀ + c dᵀ for each row of (batch, ·) arrays."""
+def outer(
+    out: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray, threads: int
+) -> None:
+    """out = a bᵀ + c dᵀ for each row of (batch, ·) arrays."""
     a, b, c, d = frozen(Factors(a, b, c, d))
-    out = np.empty((len(a), a.shape[1], b.shape[1]), a.dtype)
 
     def work(start: int, stop: int) -> None:
         outer_products(out, a, b, c, d, start, stop)
 
     with announced(("outer products", a.dtype.name)):
         over_chunks(work, len(a), threads)
-    return out
 
 
 # ---- threads -------------------------------------------------------------------------------------

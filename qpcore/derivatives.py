@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from qpcore.closest_gradients import assemble_pieces, pull_closest
+from qpcore.closest_gradients import pull_closest
 from qpcore.errors import ProblemError
-from qpcore.gradients import Shares, assemble, disturb
+from qpcore.gradients import Shares, disturb
 from qpcore.kernels.transfer import Vectors
 from qpcore.linearise import Linear, in_batch_shape, linearise
 from qpcore.problem import CORE_AXES
+from qpcore.pull import pull_back
 from qpcore.settings import Untrusted
 from qpcore.solution import Gradients, Solution, Tangents
 
@@ -68,21 +69,16 @@ def vjp(
     `Settings.untrusted` says otherwise. The answer takes one more Newton step before it enters the
     gradients, which are those of the exact answer rather than of one within the tolerance.
     """
-    problem, settings = solution.problem, solution.settings
+    problem = solution.problem
     names = frozenset(problem.given_shapes if wanted is None else wanted)
     if not names <= CORE_AXES.keys():
         unknown = ", ".join(sorted(names - CORE_AXES.keys()))
         raise ProblemError(f"wanted names {unknown}; expected some of {', '.join(CORE_AXES)}.")
     names &= problem.given_shapes.keys()
     right = right_sides(solution, "d", Vectors(dx, dz, dy, dz_box))
-    if solution.closest.any():
-        linear, pieces = pull_closest(solution, right, names)
-    else:
-        linear, pieces = linearise(solution, right), []
-    at, adjoint, upper = linear.at, linear.found, linear.upper
-    gradients = assemble(problem, at, adjoint, upper, names, settings.thread_count())
-    assemble_pieces(gradients, solution, pieces, names)
-    return Gradients(**gradients, trust=in_batch_shape(linear.trust, problem.batch_shape))
+    pull = pull_closest if solution.closest.any() else pull_back
+    gradients, trust = pull(solution, right, names)
+    return Gradients(**gradients, trust=in_batch_shape(trust, problem.batch_shape))
 
 
 def jvp(

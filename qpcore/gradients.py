@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qpcore import cpu
+from qpcore import cpu, reuse
 from qpcore.kernels.transfer import Vectors
-from qpcore.problem import Problem
+from qpcore.problem import CORE_AXES, Problem
 
 
 class Shares(NamedTuple):
@@ -65,6 +65,31 @@ def assemble(
 
     `answer`, `adjoint` and `upper` are of shape (batch, ·). Only those `wanted` are computed.
     """
+    gradients = room_for(problem, wanted)
+    add_gradients(gradients, problem, answer, adjoint, upper, threads)
+    return gradients
+
+
+def room_for(problem: Problem, wanted: frozenset[str]) -> dict[str, np.ndarray]:
+    """Where gradients go: zeros for sums over problems, else whatever the memory holds."""
+    gradients = {}
+    for name in wanted:
+        shape = problem.given_shapes[name]
+        adds_up = math.prod(lead_of(problem, name)) != problem.batch_size or not shape
+        empty = reuse.empty if len(CORE_AXES[name]) == 2 else np.empty
+        gradients[name] = (np.zeros if adds_up else empty)(shape, problem.dtype)
+    return gradients
+
+
+def add_gradients(
+    gradients: dict[str, np.ndarray],
+    problem: Problem,
+    answer: Vectors,
+    adjoint: Vectors,
+    upper: Shares,
+    threads: int,
+) -> None:
+    """Write what each problem has for itself (14), and add what it shares."""
     x, z, y, _ = answer
     dx, dz, dy, dz_box = adjoint
     matrices = {"Q": (dx, x, x, dx), "G": (z, dx, dz, x), "A": (y, dx, dy, x)}
@@ -76,37 +101,48 @@ def assemble(
         "ub": lambda: -dz_box * upper.z_box,
         "lb": lambda: -dz_box * (1 - upper.z_box),
     }
-    gradients = {}
-    for name in wanted & matrices.keys():
-        gradients[name] = matrix_gradient(problem, name, matrices[name], threads)
-    for name in wanted & vectors.keys():
-        gradients[name] = vector_gradient(problem, name, vectors[name]())
-    return gradients
+    for name, out in gradients.items():
+        if name in matrices:
+            put_matrix(out, problem, name, matrices[name], threads)
+        else:
+            put_vector(out, problem, name, vectors[name]())
 
 
-def matrix_gradient(problem: Problem, name: str, factors: tuple, threads: int) -> np.ndarray:
+def put_matrix(out: np.ndarray, problem: Problem, name: str, factors: tuple, threads: int) -> None:
     """The sum of a bᵀ + c dᵀ over the problems that share an entry, one product of matrices.
 
     Half of it for Q: vectors are halved where there is a matrix for each of them, else the matrix.
     """
-    shape, half = problem.given_shapes[name], problem.dtype.type(0.5 if name == "Q" else 1)
-    kept, shared = split_axes(problem, shape[:-2])
+    half = problem.dtype.type(0.5 if name == "Q" else 1)
+    kept, shared = split_axes(problem, lead_of(problem, name))
     if not shared:
         a, b, c, d = factors
         a, c = (half * a, half * c) if name == "Q" else (a, c)
-        return cpu.outer(a, b, c, d, threads).reshape(shape)
+        cpu.outer(out.reshape(len(a), *out.shape[-2:]), a, b, c, d, threads)
+        return
     a, b, c, d = (group(problem, v, kept, shared) for v in factors)
     total = np.swapaxes(a, -1, -2) @ b
     total += np.swapaxes(c, -1, -2) @ d
-    return (half * total).reshape(shape)
+    total *= half
+    out += total.reshape(out.shape)
 
 
-def vector_gradient(problem: Problem, name: str, vector: np.ndarray) -> np.ndarray:
+def put_vector(out: np.ndarray, problem: Problem, name: str, vector: np.ndarray) -> None:
     """The sum over the problems that share an entry, and over the entries that share a number."""
-    shape = problem.given_shapes[name]
-    kept, shared = split_axes(problem, shape[:-1])
+    kept, shared = split_axes(problem, lead_of(problem, name))
     total = group(problem, vector, kept, shared).sum(axis=1) if shared else vector
-    return np.asarray(total.sum() if shape == () else total.reshape(shape))
+    if out.ndim == 0:
+        out += total.sum()
+    elif shared:
+        out += total.reshape(out.shape)
+    else:
+        out[...] = total.reshape(out.shape)
+
+
+def lead_of(problem: Problem, name: str) -> tuple[int, ...]:
+    """The batch axes with which an argument was given."""
+    shape = problem.given_shapes[name]
+    return shape[: max(0, len(shape) - len(CORE_AXES[name]))]
 
 
 def split_axes(problem: Problem, lead: tuple[int, ...]) -> tuple[list[int], list[int]]:

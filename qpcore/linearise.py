@@ -64,27 +64,27 @@ def linearise(solution: Solution, right: Vectors, doubtful: np.ndarray | None = 
     Problems that failed have zeros if their right-hand sides are zero, else NaN. The policy of the
     settings applies to those that cannot be trusted, and to those that are `doubtful` already.
     """
-    failed, touched = failures(solution), touches(right)
-    answer, right = (without_absent_box(solution, v) for v in (answer_of(solution), right))
-    found, at, certificate = run(solution, answer, right)
+    failed, answer = failures(solution), without_absent_box(solution, answer_of(solution))
+    found, at, certificate = run(solution, answer, without_absent_box(solution, right))
     trust = trust_of(solution, Certificate(*certificate.T), failed)
     if failed.any():
-        blank = np.where(touched, np.nan, 0.0)[failed, None]
+        blank = np.where(touches(right), np.nan, 0.0)[failed, None]
         for part, point in zip(found, at, strict=True):
             part[failed], point[failed] = blank, 0
     suspects = ~trust.trusted & ~failed
     suspects = suspects if doubtful is None else suspects | doubtful
     linear = Linear(at, sides(at), found, trust, suspects)
-    return apply_policy(solution, linear, right, touched)
+    return apply_policy(solution, linear, right)
 
 
-def apply_policy(solution: Solution, linear: Linear, right: Vectors, touched: np.ndarray) -> Linear:
+def apply_policy(solution: Solution, linear: Linear, right: Vectors) -> Linear:
     """What the settings ask for in doubtful problems."""
     policy, doubtful = solution.settings.untrusted, linear.doubtful
     if policy is Untrusted.LEAVE or not doubtful.any():
         return linear
     if policy is Untrusted.SMOOTH:
         return smooth(solution, linear, right)
+    touched = touches(right)
     if policy is Untrusted.RAISE:
         if (doubtful & touched).any():
             raise complaint(solution, linear, doubtful & touched)
@@ -122,7 +122,7 @@ def smooth(solution: Solution, linear: Linear, right: Vectors) -> Linear:
     close = dtype.type(CLOSE[dtype])
     point = cpu.relaxed(data, sizes_of(problem), stage, mu, close, threads)
     answer = without_absent_box(solution, Vectors(*point[:4]))
-    part = Vectors(*(v[chosen] for v in right))
+    part = Vectors(*(v[chosen] for v in without_absent_box(solution, right)))
     rules = rules_of(dtype, settings.smoothing)
     found, _, _ = cpu.adjoint(data, sizes_of(problem), rules, answer, part, threads)
     lost = point.status != Status.SOLVED

@@ -1,5 +1,6 @@
 """solve_qp copies nothing that it need not copy, and takes tensors of any layout."""
 
+import gc
 import tracemalloc
 
 import numpy as np
@@ -8,6 +9,7 @@ from problems import known, paper
 from tensors import ARGUMENTS, FORM, TIGHT, gradients, loss, tensors, torch
 
 import qpcore
+from qpcore import reuse
 from torch_bridge import solve_qp
 from torch_bridge.operators import encoded, to_numpy
 
@@ -76,6 +78,47 @@ def test_no_matrix_per_problem_is_made_for_a_shared_argument():
         tracemalloc.stop()
     assert problem["Q"].grad.shape == (n, n)
     assert peak < batch * n * n * 8 / 2, f"peak {peak / 2**20:.1f} MiB"
+
+
+FORWARD_AND_BACK = {
+    "vjp": lambda data, settings: (
+        qpcore.vjp(
+            answer := qpcore.solve(**data, settings=settings, throw=False),
+            dx=np.broadcast_to(1.0, answer.x.shape),
+        ),
+        answer,
+    ),
+    "torch": lambda data, settings: (
+        solve_qp(**tensors(data), settings=settings, throw=False).x.sum().backward()
+    ),
+}
+
+
+@pytest.mark.parametrize("way", FORWARD_AND_BACK)
+@pytest.mark.parametrize(
+    ("n", "m", "p", "box"), [(100, 100, 0, 0), (100, 100, 20, 0), (30, 60, 10, 1)]
+)
+def test_shared_matrices_need_little_more_than_what_comes_out(n, m, p, box, way):
+    """Answers alone take 1.5 B (n + m + p) numbers, and gradients 1 (1.3 and 1.6 with bounds)."""
+    batch, rng = 32768, np.random.default_rng(2)
+    data = paper(n, m, 5, p)
+    x = rng.standard_normal((batch, n))
+    data |= {"q": x, "h": x @ data["G"].T + 1}
+    data |= {"b": x @ data["A"].T} if p else {}
+    data |= {"lb": x - 1, "ub": x + 1} if box else {}
+    settings = qpcore.Settings(threads=1, max_iterations=1)  # the work on each does not matter
+    run, few = FORWARD_AND_BACK[way], {k: v[:8] if len(v) == batch else v for k, v in data.items()}
+    run(few, settings)  # compiles, and fills caches
+    reuse.forget()
+    gc.collect()
+    tracemalloc.start()
+    try:
+        run(data, settings)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    units = peak / (batch * (n + m + p) * 8)
+    assert units < 3, f"{units:.2f}"
 
 
 def with_lazy_negation(tensor):

@@ -4,20 +4,24 @@ from functools import cache
 
 import numpy as np
 from oracle import Point, active_system, exact_solution
-from problems import Form, _draw, _matrices, stack
+from problems import Form, _draw, _matrices, paper, stack
 from pullback import at, random_cotangent
 from scipy.linalg import lu_factor, lu_solve
 
 from qpcore import Settings, jvp, solve, vjp
 
-COUNT = 60
+COUNT = 40
 HARD = Form(50, 30, 10, box="lower", condition=1e8)
 
 
+# None of these had a part in the choice of any constant: 200 problems.
+SEEDS = 31, 1009, 4242, 77777, 20261124
+
+
 @cache
-def hard():
+def hard(seed=SEEDS[0]):
     """Problems with Q of condition 1e8, strictly complementary, not picked by their KKT matrix."""
-    rng = np.random.default_rng(260)
+    rng = np.random.default_rng(seed)
     problems = [_draw(HARD, _matrices(HARD, rng), rng) for _ in range(COUNT)]
     solution = solve(**stack([problem.data for problem in problems]))
     return problems, solution
@@ -70,15 +74,38 @@ def errors(problems, gradients, cotangent):
 
 
 def test_ill_conditioned_gradients_are_right_and_their_error_is_bounded():
-    problems, solution = hard()
-    cotangent = random_cotangent(Point(*(getattr(solution, name) for name in Point._fields)), 261)
-    gradients = vjp(solution, *cotangent)
-    found = errors(problems, gradients, cotangent)
-    assert found.max() <= 1e-5, f"{found.max():.1e}"
-    assert gradients.trust.trusted.all()
-    assert np.mean(gradients.trust.error >= found) >= 0.95
+    found, bounds = [], []
+    for seed in SEEDS:
+        problems, solution = hard(seed)
+        answer = Point(*(getattr(solution, name) for name in Point._fields))
+        cotangent = random_cotangent(answer, seed + 1)
+        gradients = vjp(solution, *cotangent)
+        assert gradients.trust.trusted.all(), seed
+        found.append(errors(problems, gradients, cotangent))
+        bounds.append(gradients.trust.error)
+    found, bounds = np.concatenate(found), np.concatenate(bounds)
+    assert found.max() <= 1e-6, f"{found.max():.1e}"  # 8e-8 when this was written
+    assert np.mean(bounds >= found) >= 0.95
     # A bound that is far too high would say nothing.
-    assert np.median(gradients.trust.error) <= 1e-5
+    assert np.median(bounds) <= 1e-6
+
+
+def test_gradients_do_not_depend_on_where_the_solver_stopped():
+    """Rows whose slack and multiplier are alike at the default tolerance are told apart as well.
+
+    It once kept its ratio of the two: a few percent of these gradients were off by 1e-4 and more.
+    """
+    data = paper(40, 60, 0, 264, (128,))
+    found, exact = (
+        vjp(solution := solve(**data, settings=settings), dx=np.ones_like(solution.x))
+        for settings in (Settings(), Settings(tol=1e-11))
+    )
+    chosen = found.trust.trusted & exact.trust.trusted
+    assert chosen.mean() > 0.95
+    for name in ("q", "h"):
+        a, b = (getattr(gradients, name)[chosen] for gradients in (found, exact))
+        error = np.abs(a - b).max(axis=1) / np.abs(b).max(axis=1)
+        assert error.max() <= 1e-6, f"{name}: {error.max():.1e}"
 
 
 def test_the_condition_follows_that_of_the_problem():

@@ -6,16 +6,8 @@ At a degenerate point it is neither, and the derivative does not exist.
 
 from collections import namedtuple
 
-from qpcore.kernels.kkt import multiply_C, multiply_kkt, solve_kkt
-from qpcore.kernels.machine import (
-    barrier,
-    kernel,
-    larger,
-    like,
-    negate,
-    team_max,
-    where,
-)
+from qpcore.kernels.kkt import multiply_C
+from qpcore.kernels.machine import barrier, kernel, larger, like, negate, team_max, where
 
 # Slack per multiplier of a row without multiplier: it does not bind at all.
 UNBOUND = 1e30
@@ -27,25 +19,39 @@ BINDS, FREE = 1e-4, 1e4
 # A Newton step at the answer is trusted up to this size, relative to the answer.
 SMALL = 0.05
 
-# margin: the smallest, over the rows, of the larger of slack and multiplier, each relative to the
-# largest term beside it. off: size of the Newton step from the answer, relative to the answer.
-# growth: that step beside the residual that it takes away. clear: whether every row binds or is
-# free. settled: whether no row that seemed to bind is free after all.
-Activity = namedtuple("Activity", "margin off growth clear settled")
-
 # Largest terms of the primal and of the dual rows.
 Sizes = namedtuple("Sizes", "primal dual")
 
 
 @kernel
-def weigh_answer(qp, at, system, sizes, team):
-    """T = slack / |v| of each row, told apart, in `damp`, and weight = 1 / (T + δ) (13)."""
+def guess_activity(qp, at, system, sizes, team):
+    """T = 0 in rows that look as if they bind, and T = infinity in the others (13).
+
+    A row of an interior point has the larger of slack and multiplier where it has one at all.
+    """
     multiply_C(at.Cx, qp, at.x, team)
-    one, delta = like(1, qp.q[0]), system.delta[0]
+    zero, one = like(0, qp.q[0]), like(1, qp.q[0])
+    for i in range(team.lane, sizes.rows, team.width):
+        T = compliance(qp, i, at.v[i], at.Cx[i])
+        system.damp[i] = where(one > T, zero, like(UNBOUND, zero))
+    barrier(team)
+
+
+@kernel
+def keep_ratios(qp, at, wanted, system, sizes, team):
+    """T = slack / |v|, told apart only where that is far from one, in the lanes where wanted."""
     for i in range(team.lane, sizes.rows, team.width):
         T = told_apart(compliance(qp, i, at.v[i], at.Cx[i]))
-        system.damp[i] = T
-        system.weight[i] = one / (T + delta)
+        system.damp[i] = where(wanted, T, system.damp[i])
+    barrier(team)
+
+
+@kernel
+def weigh_answer(system, sizes, team):
+    """weight = 1 / (T + δ) (13)."""
+    one, delta = like(1, system.rho[0]), system.delta[0]
+    for i in range(team.lane, sizes.rows, team.width):
+        system.weight[i] = one / (system.damp[i] + delta)
     barrier(team)
 
 
@@ -90,65 +96,6 @@ def told_apart(T):
 
 
 @kernel
-def sharpen(work, sizes, team):
-    """Take one more Newton step from the answer, and see which rows bind there (13).
-
-    At the tolerance's edge a row may have slack and multiplier of similar size; the step makes one
-    of them vanish. Where it is not small, as at solutions that are not unique, the answer and T
-    stay as they are.
-    """
-    qp, scale, at, best, _, step, fix, system, products, outcome = work
-    n, zero, one = sizes.n, like(0, qp.q[0]), like(1, qp.q[0])
-    multiply_kkt(system.right, work, at, sizes, team)
-    largest = largest_terms(work, sizes, team)
-    residual, unbound = zero, like(UNBOUND, zero)
-    for j in range(team.lane, n, team.width):
-        system.right[j] = -qp.q[j] - system.right[j]
-        residual = larger(residual, abs(system.right[j]))
-    for i in range(team.lane, sizes.p, team.width):
-        system.right[n + i] = qp.b[i] - system.right[n + i]
-        residual = larger(residual, abs(system.right[n + i]))
-    for i in range(team.lane, sizes.rows, team.width):
-        slack = slack_of(qp, i, at.v[i], at.Cx[i])
-        gap = where(at.v[i] > 0, slack, -slack)
-        gap = where(qp.fixed[i] > 0, qp.limit[0, i] - at.Cx[i], gap)
-        free = system.damp[i] == unbound
-        system.push[i] = where(free, -at.v[i], -system.weight[i] * gap)
-        residual = larger(residual, where(free, zero, abs(gap)))
-    barrier(team)
-    solve_kkt(qp, system, fix, sizes, team)
-    residual = team_max(residual, team)
-    growth = where(residual > 0, size_of(fix, sizes, team) / residual, zero)
-    off = relative_step(fix, at, sizes, team)
-    small = off <= like(SMALL, off)
-    margin, doubt, flips = one, zero, zero
-    for i in range(team.lane, sizes.rows, team.width):
-        v, T = at.v[i], system.damp[i]
-        v_next = where(v > 0, larger(zero, v + fix.v[i]), -larger(zero, -v - fix.v[i]))
-        v_next = where(qp.fixed[i] > 0, v + fix.v[i], v_next)
-        ahead = told_apart(compliance(qp, i, v_next, at.Cx[i] + fix.Cx[i]))
-        ahead = where(small & (abs(v) > 0), ahead, T)
-        flips = where((ahead == unbound) & (zero == T), one, flips)
-        doubt = where((ahead == zero) | (ahead == unbound), doubt, one)
-        system.damp[i] = ahead
-        # The factor keeps the old weights. Refinement converges if rows that bind keep theirs too,
-        # and rows that are free give theirs up.
-        weight = system.weight[i]
-        system.weight[i] = where(ahead * weight > one, one / ahead, weight)
-        at.v[i] = where(small, v_next, v)
-        at.Cx[i] = where(small, at.Cx[i] + fix.Cx[i], at.Cx[i])
-        here = clarity(qp, i, at.v[i], at.Cx[i], largest)
-        margin = where(here < margin, here, margin)
-    for j in range(team.lane, n, team.width):
-        at.x[j] = where(small, at.x[j] + fix.x[j], at.x[j])
-    for i in range(team.lane, sizes.p, team.width):
-        at.y[i] = where(small, at.y[i] + fix.y[i], at.y[i])
-    barrier(team)
-    clear, settled = team_max(doubt, team) == 0, team_max(flips, team) == 0
-    return Activity(-team_max(-margin, team), off, growth, clear & small, settled)
-
-
-@kernel
 def largest_terms(work, sizes, team):
     """Largest terms of the conditions at the answer, whose products are at hand; at least one.
 
@@ -179,19 +126,6 @@ def clarity(qp, i, v, Cx, largest):
     reach = larger(reach, abs(where(lower, qp.limit[1, i], zero)))
     share = larger(larger(zero, nearer) / reach, abs(v) / largest.dual)
     return where(upper | lower, share, one)
-
-
-@kernel
-def relative_step(fix, at, sizes, team):
-    """Size of a step beside the point that it starts from: the larger of primal and dual."""
-    zero, one = like(0, at.x[0]), like(1, at.x[0])
-    x, dx, v, dv = zero, zero, zero, zero
-    for j in range(team.lane, sizes.n, team.width):
-        x, dx = larger(x, abs(at.x[j])), larger(dx, abs(fix.x[j]))
-    for i in range(team.lane, sizes.rows, team.width):
-        v, dv = larger(v, abs(at.v[i])), larger(dv, abs(fix.v[i]))
-    x, dx, v, dv = team_max(x, team), team_max(dx, team), team_max(v, team), team_max(dv, team)
-    return larger(dx / (one + x), dv / (one + v))
 
 
 @kernel

@@ -87,7 +87,7 @@ def polish(work, rules, rough, doubt, growth, sizes, team):
     target = Target(best.x, best.y, best.v)
     left = aim(work, at, target, sizes, team)
     enough = like(ROUGH, left) / larger(like(1, left), growth)
-    enough = larger(enough, rules.enough * like(1, left))
+    enough = larger(enough, rules.rounding * like(1, left))
     found = refine(work, at, target, left, enough, rough, sizes, team)
     left = found.left + rules.rounding * found.terms
     growth = larger(growth, found.growth)
