@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from qpcore.cpu import MOST_IN_PACKS
 from qpcore.kernels.certificate import ACTIVE_SET, DESCENT_RAY, FARKAS_RAY, MINIMUM
 from qpcore.kernels.ipm import REAL, WHOLE, Parameters
 from qpcore.problem import Problem
@@ -78,7 +79,9 @@ def parameters_of(problem: Problem, settings: Settings) -> tuple[Parameters, ...
     dtype = problem.dtype
     tol, most = settings.tolerance(dtype), int(settings.max_iterations)
     mixed = settings.precision == "mixed" and dtype == F64
-    return mixed_stages(tol, most) if mixed else stages_of(dtype, tol, most)
+    if mixed and problem.n + problem.p <= MOST_IN_PACKS:  # beyond, float32 is no faster (18)
+        return mixed_stages(tol, most)
+    return stages_of(dtype, tol, most)
 
 
 @lru_cache(maxsize=64)
