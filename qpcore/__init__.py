@@ -1,7 +1,7 @@
 """Batched, differentiable quadratic programs: arrays in, arrays out."""
 
 from qpcore.api import solve, vjp
-from qpcore.errors import ProblemError, QPError, SettingsError, SolveError
+from qpcore.errors import DeviceError, ProblemError, QPError, SettingsError, SolveError
 from qpcore.problem import Problem
 from qpcore.settings import Settings
 from qpcore.solution import Gradients, Solution
@@ -12,6 +12,7 @@ from qpcore.trace import Trace
 __version__ = "0.1.0"
 
 __all__ = [
+    "DeviceError",
     "Gradients",
     "Problem",
     "ProblemError",

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from qpcore import cpu
-from qpcore.errors import ProblemError
+from qpcore import cpu, there
+from qpcore.devices import is_on_gpu, obstacle
+from qpcore.errors import DeviceError, ProblemError
 from qpcore.gradients import assemble
 from qpcore.kernels.transfer import Result, Vectors
 from qpcore.kernels.workspace import Data, Sizes
+from qpcore.libraries import library_of
 from qpcore.problem import Problem
 from qpcore.promise import take_back
 from qpcore.settings import Settings
@@ -57,8 +59,11 @@ def solve(
         Lower limits of Gx.
     settings : Settings
         Tolerance, iteration limit, threads, trace.
-    device : {None, "cpu"}
-        Where to solve. This version solves on the CPU.
+    device : {None, "cpu", "cuda"}
+        Where to solve. "cuda" sends NumPy arrays to the current GPU and back, in parts that fit
+        into its memory; None solves them on the CPU. CUDA arrays of torch, CuPy or Numba are solved
+        where they lie, on the caller's current stream, and answered in kind; with throw=False
+        nothing waits for the GPU. `Solution.on_host` copies an answer, for its measures.
     throw : bool
         Raise SolveError unless every problem is SOLVED. With False, look at `Solution.status`.
 
@@ -80,6 +85,8 @@ def solve(
         Shapes or dtypes do not make a QP; values never raise.
     SolveError
         With `throw`, some problem is not SOLVED; the error carries the Solution.
+    DeviceError
+        A GPU was asked for, and something is missing for it.
 
     Notes
     -----
@@ -89,23 +96,23 @@ def solve(
     infeasibility, each the answer of a QP of its own, then more patient solves.
     `qpcore/derivation.md` has the equations.
     """
-    if device not in (None, "cpu"):
-        raise ProblemError(
-            f"device is {device!r}; expected None or 'cpu'. CUDA is not in this version."
-        )
-    problem = Problem.parse(Q, q, G, h, A, b, lb, ub, h_lower)
-    result = cpu.solve(
-        data_of(problem),
-        sizes_of(problem),
-        parameters_of(problem, settings),
-        settings.thread_count(),
-        bool(settings.trace),
-    )
+    if device not in (None, "cpu", "cuda"):
+        raise ProblemError(f"device is {device!r}; expected None, 'cpu' or 'cuda'.")
+    given = {"Q": Q, "q": q, "G": G, "h": h, "A": A, "b": b, "lb": lb, "ub": ub, "h_lower": h_lower}
+    if any(map(is_on_gpu, given.values())):
+        return _solve_there(given, settings, device, throw)
+    problem = Problem.parse(**given)
+    arguments = data_of(problem), sizes_of(problem), parameters_of(problem, settings)
+    if device == "cuda":
+        result = gpu_driver().solve(*arguments, bool(settings.trace))
+    else:
+        result = cpu.solve(*arguments, settings.thread_count(), bool(settings.trace))
     batch = problem.batch_shape
     x, z, y, z_box = (v.reshape(*batch, v.shape[-1]) for v in result[:4])
     status, iterations = result.status.reshape(batch), result.iterations.reshape(batch)
     trace = trace_of(result, batch) if settings.trace else None
-    solution = Solution(x, z, y, z_box, status, iterations, problem, settings, trace)
+    where = device or "cpu"
+    solution = Solution(x, z, y, z_box, status, iterations, problem, settings, trace, where)
     take_back(solution)
     if throw:
         solution.raise_for_status()
@@ -148,6 +155,8 @@ def vjp(
     The derivative exists where every active inequality has a nonzero multiplier, and where x and
     the multipliers are unique. Elsewhere the result is finite, but one of many.
     """
+    if is_on_gpu(solution.x):
+        return _vjp_there(solution, {"x": dx, "z": dz, "y": dy, "z_box": dz_box})
     problem, batch = solution.problem, solution.problem.batch_size
     answers = {name: getattr(solution, name) for name in Vectors._fields}
     given = {"x": dx, "z": dz, "y": dy, "z_box": dz_box}
@@ -158,20 +167,63 @@ def vjp(
     if failed.any():
         answers = {name: np.where(failed[:, None], 0, v) for name, v in answers.items()}
     threads = solution.settings.thread_count()
-    adjoint = cpu.adjoint(
-        data_of(problem),
-        sizes_of(problem),
-        parameters_of(problem, solution.settings)[0],
-        Vectors(**answers),
-        Vectors(**cotangents),
-        threads,
-    )._asdict()
+    adjoint = adjoint_of(solution, Vectors(**answers), Vectors(**cotangents))._asdict()
     if failed.any():
         touched = [(v != 0).any(axis=1) for v in cotangents.values()]
         blank = np.where(np.any(touched, axis=0), np.nan, 0.0)[failed, None]
         for v in adjoint.values():
             v[failed] = blank
     return assemble(problem, answers, adjoint, threads)
+
+
+def _solve_there(given: dict, settings: Settings, device: str | None, throw: bool) -> Solution:
+    """Solve CUDA arrays where they lie."""
+    if device == "cpu":
+        raise ProblemError("device is 'cpu', but arrays lie on a GPU; expected None or 'cuda'.")
+    if settings.trace:
+        raise ProblemError("A trace is kept of NumPy arrays only: copy them, or device='cuda'.")
+    gpu = gpu_driver()
+    problem = there.problem_of(given)
+    found = there.solve(gpu, problem, sizes_of(problem), settings)
+    solution = Solution(**found, problem=problem, settings=settings, device="cuda")
+    if throw:
+        solution.on_host().raise_for_status()
+    return solution
+
+
+def _vjp_there(solution: Solution, right: dict[str, Any]) -> Gradients:
+    """Gradients of CUDA arrays where they lie."""
+    problem, settings = solution.problem, solution.settings
+    answer = Vectors(solution.x, solution.z, solution.y, solution.z_box)
+    at, cotangents, failed = there.usable(problem, answer, right, solution.status)
+    d = there.adjoint(gpu_driver(), problem, sizes_of(problem), settings, at, cotangents)
+    d = there.spoiled(library_of(problem.Q).module, d, cotangents, failed)
+    return Gradients(**there.gradients(problem, at, d))
+
+
+def adjoint_of(solution: Solution, answers: Vectors, cotangents: Vectors) -> Vectors:
+    """Solve the adjoint systems where the problems were solved."""
+    problem, settings = solution.problem, solution.settings
+    where, parameters = (data_of(problem), sizes_of(problem)), parameters_of(problem, settings)[0]
+    if solution.device == "cuda":
+        return gpu_driver().adjoint(*where, parameters, answers, cotangents)
+    return cpu.adjoint(*where, parameters, answers, cotangents, settings.thread_count())
+
+
+def gpu_driver() -> Any:
+    """The GPU driver, imported when it is first asked for.
+
+    Raises
+    ------
+    DeviceError
+        The CUDA extra, a driver or a GPU is missing.
+    """
+    missing = obstacle()
+    if missing:
+        raise DeviceError(missing)
+    from qpcore import gpu
+
+    return gpu
 
 
 def _cotangent(name: str, value: Any, like: np.ndarray) -> np.ndarray:

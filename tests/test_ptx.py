@@ -1,30 +1,50 @@
-"""The GPU's kernels compile to PTX on a machine without a GPU."""
+"""The GPU's kernels compile without a GPU, to what the committed table says they need of one."""
 
+import csv
 import re
 import subprocess
 import sys
 from functools import cache
 from importlib.util import find_spec
 
-import numpy as np
 import pytest
 
-from qpcore.stages import STAGES
+from benchmarks.gpu_needs import ARCHITECTURES, HEADER, KERNELS, PTX_FOR, TABLE
 
 needs_numba_cuda = pytest.mark.skipif(
-    find_spec("numba_cuda") is None, reason="needs numba-cuda: pip install qpcore[cuda]"
+    find_spec("numba_cuda") is None, reason="needs numba-cuda: make gpu-env"
 )
 
-# Factoring a matrix alone takes thousands of instructions.
-LEAST_LINES = 5000
+# The rest takes minutes.
+FIRST = [("differentiate", True, "float64"), ("solve", True, "float64")]
+EACH = [
+    pytest.param(*kernel, marks=() if kernel in FIRST else pytest.mark.slow) for kernel in KERNELS
+]
+
+# The hardware's limits: registers of a thread; static and dynamic shared memory together are
+# chosen by `plans`, so static memory must leave nearly all of 48 KiB.
+MOST_REGISTERS, MOST_STATIC = 255, 4096
 
 
 @cache
-def compiled(kernel, dtype, cc):
-    """PTX of a kernel; the second capability takes half as long as the first."""
-    from qpcore.gpu import compile_ptx
+def compiled(task, shared, dtype):
+    """PTX of a kernel."""
+    from qpcore.ptx import compile_ptx
 
-    return compile_ptx(kernel, dtype, cc, stages=len(STAGES[np.dtype(dtype)]))
+    return compile_ptx(task, shared, dtype, PTX_FOR)
+
+
+@cache
+def table():
+    """What each kernel needed when the table was written."""
+    with TABLE.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == HEADER
+    numbers = ("registers", "stack", "spilled", "shared")
+    return {
+        (row["task"], row["memory"], row["dtype"], row["sm"]): [int(row[k]) for k in numbers]
+        for row in rows
+    }
 
 
 def instructions(ptx):
@@ -33,24 +53,50 @@ def instructions(ptx):
 
 
 @needs_numba_cuda
-@pytest.mark.parametrize("cc", [(8, 0), (9, 0)], ids=["sm_80", "sm_90"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(
-    "kernel", ["differentiate_block", pytest.param("solve_block", marks=pytest.mark.slow)]
-)
-def test_a_kernel_compiles_whole_and_in_its_own_precision(kernel, dtype, cc):
-    ptx = compiled(kernel, dtype, cc)
+@pytest.mark.parametrize(("task", "shared", "dtype"), EACH)
+def test_a_kernel_is_whole_and_in_its_own_precision(task, shared, dtype):
+    ptx = compiled(task, shared, dtype)
     opcodes = instructions(ptx)
-    assert f".target sm_{cc[0]}{cc[1]}" in ptx
     assert ptx.count(".entry") == 1
-    assert len(opcodes) > LEAST_LINES
+    # Nothing is left to be found at run time.
+    assert not re.findall(r"^\.extern \.func", ptx, re.MULTILINE)
     assert "bar.sync" in opcodes
     own, other = (".f32", ".f64") if dtype == "float32" else (".f64", ".f32")
     assert {f"fma.rn{own}", f"sqrt.rn{own}"} <= set(opcodes)
     # Not even a conversion or a comparison in the other precision.
     assert not {opcode for opcode in opcodes if other in opcode}
+    assert ("ld.shared" + own in opcodes) or not shared
+
+
+@needs_numba_cuda
+@pytest.mark.parametrize(("task", "shared", "dtype"), EACH)
+def test_a_kernel_needs_no_more_than_the_table_says(task, shared, dtype):
+    from qpcore.ptx import link
+
+    for cc in ARCHITECTURES:
+        cubin, needs = link(compiled(task, shared, dtype), cc)
+        assert cubin.startswith(b"\x7fELF")
+        key = task, "shared" if shared else "global", dtype, f"{cc[0]}{cc[1]}"
+        allowed = table()[key]
+        found = dict(zip(needs._fields, needs, strict=True))
+        assert all(a <= b for a, b in zip(needs, allowed, strict=True)), (key, found, allowed)
+        assert 0 < needs.registers <= MOST_REGISTERS
+        assert 0 < needs.shared <= MOST_STATIC
+
+
+def test_the_table_has_every_kernel_on_every_architecture():
+    memory = {True: "shared", False: "global"}
+    expected = {
+        (task, memory[shared], dtype, f"{cc[0]}{cc[1]}")
+        for task, shared, dtype in KERNELS
+        for cc in ARCHITECTURES
+    }
+    assert set(table()) == expected
 
 
 def test_qpcore_does_not_import_its_gpu_part():
-    program = "import sys, qpcore; sys.exit('qpcore.gpu' in sys.modules)"
+    program = (
+        "import sys, qpcore; "
+        "sys.exit(any(f'qpcore.{m}' in sys.modules for m in ('gpu', 'blocks', 'ptx')))"
+    )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

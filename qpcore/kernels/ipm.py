@@ -18,6 +18,7 @@ from qpcore.kernels.certificate import (
     pose,
     stiffen,
 )
+from qpcore.kernels.dense import multiply, multiply_transposed
 from qpcore.kernels.kkt import (
     factor_kkt,
     multiply_C,
@@ -26,7 +27,6 @@ from qpcore.kernels.kkt import (
     regularise,
     weigh,
 )
-from qpcore.kernels.linalg import multiply, multiply_transposed
 from qpcore.kernels.machine import (
     any_lane,
     barrier,
