@@ -3,13 +3,18 @@ ARGS ?=
 IN := .venv/bin/
 PIP := $(IN)python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help test demo lint types check bench bench-all robustness bench-env clean
+.PHONY: help test test-gpu gpu-env demo lint types check bench bench-all robustness bench-env clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1 \t/p' $(MAKEFILE_LIST)
 
 test: .venv/installed  ## run the tests; ARGS="-m slow" for the slow ones
 	$(IN)python -m pytest $(ARGS)
+
+test-gpu: gpu-env  ## check the GPU's code without a GPU: simulator, PTX, machine code
+	$(IN)python -m pytest tests/test_ptx.py tests/test_company.py tests/test_plans.py $(ARGS) & \
+	$(IN)python -m pytest tests/test_simulator.py tests/test_gpu_check.py $(ARGS); \
+	status=$$?; wait $$! && exit $$status
 
 demo: .venv/installed  ## learn Sudoku from examples; ARGS go to the demo
 	$(IN)python -m benchmarks.paper.sudoku $(ARGS)
@@ -36,6 +41,9 @@ bench-env: .venv/installed  ## add the peers that benchmarks compare with
 	@echo "Installing the peers of the benchmarks ..."
 	@$(PIP) --no-build-isolation -e '.[bench]'
 	@$(PIP) --no-deps qpth  # it declares numpy<2, but runs on numpy 2
+
+gpu-env: .venv/installed  ## add what compiles for GPUs
+	@$(PIP) --no-build-isolation -e '.[cuda]'
 
 # Made anew when the requirements change. Torch goes first, by itself, so that the pinned build is
 # the one that every later range finds installed.

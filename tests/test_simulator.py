@@ -75,7 +75,7 @@ def test_tensors_are_solved_where_they_lie():
     expected += [getattr(gradients, name) for name in given]
     found = in_simulator(solve_tensors, given, SETTINGS, dx)
     for ours, theirs in zip(found, expected, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-8)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("case", RAYS)
@@ -94,10 +94,10 @@ def arguments(given):
     return api.data_of(problem), api.sizes_of(problem), parameters_of(problem, SETTINGS)
 
 
-def assert_close(found, expected, trace=1e-8):
+def assert_close(found, expected, trace=1e-8, tight=1e-10):
     """Both are the same namedtuple of arrays; NaN equals NaN."""
     for name, ours, theirs in zip(expected._fields, found, expected, strict=True):
-        tol = trace if name == "trace" else 1e-8
+        tol = trace if name == "trace" else tight
         np.testing.assert_allclose(ours, theirs, rtol=tol, atol=tol, err_msg=name)
 
 

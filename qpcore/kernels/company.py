@@ -23,7 +23,9 @@ from qpcore.kernels.rows import TILE, four
 def apart(typing_context):
     """Keep the function that says so out of its callers' code on a GPU.
 
-    As one piece a kernel takes minutes to compile and overflows its registers.
+    As one piece a kernel takes minutes to compile, and more of its registers overflow. The price is
+    that such a function does not know shared memory from global: an address then takes twice as
+    many instructions. `factor`, where most of the time goes, stays with its callers for that.
     """
 
     def codegen(context, builder, signature, arguments):
@@ -51,7 +53,6 @@ def factor(K, diagonal, Gt, rows, weight, size, coupled, floor, team):
     time: the tile on the diagonal, by one lane; the rows below it, a row a lane; and what these
     columns explain of the rest is subtracted there.
     """
-    apart()
     n = Gt.shape[0]
     upper_blocks = (n + TILE - 1) // TILE
     blocks = upper_blocks + (size - n + TILE - 1) // TILE
@@ -180,9 +181,9 @@ def multiply(out, M, v, team):
     """out = M v, a row a lane."""
     apart()
     for i in range(team.lane, M.shape[0], team.width):
-        total = like(0, out[i])
+        total, row = like(0, out[i]), M[i]
         for k in range(M.shape[1]):
-            total += M[i, k] * v[k]
+            total += row[k] * v[k]
         out[i] = total
     barrier(team)
 

@@ -6,7 +6,7 @@ neighbouring rows, which lie in different banks of memory.
 """
 
 from qpcore.kernels.machine import barrier, kernel, like
-from qpcore.kernels.rows import TILE, column
+from qpcore.kernels.rows import TILE
 
 
 @kernel
@@ -23,11 +23,10 @@ def assemble(K, diagonal, Gt, rows, weight, size, coupled, team):
         for a in range(row, quarter, height):
             for b in range(first, quarter, width):
                 i, j, t = spread(a, quarter, n), spread(b, quarter, n), nothing_yet(weight)
+                left, right = rows_of(Gt, i), rows_of(Gt, j)
                 for k in range(rows):
-                    x = column(Gt, i, k)
-                    w = weight[k]
-                    x = x[0] * w, x[1] * w, x[2] * w, x[3] * w
-                    t = add_lower(t, x, column(Gt, j, k))
+                    x, w = across(left, k), weight[k]
+                    t = add_lower(t, (x[0] * w, x[1] * w, x[2] * w, x[3] * w), across(right, k))
                 add_to_lower(K, diagonal, t, 0, a, b, quarter, n)
         barrier(team)
 
@@ -40,12 +39,11 @@ def explain(K, diagonal, start, stop, below, size, negative, team):
     for a in range(row, quarter, height):
         for b in range(first, quarter, width):
             i, j = spread(below + a, quarter, size), spread(below + b, quarter, size)
-            t = nothing_yet(diagonal)
+            left, right, t = rows_of(K, i), rows_of(K, j), nothing_yet(diagonal)
             for k in range(start, stop):
-                x = column(K, i, k)
-                if not negative:
-                    x = -x[0], -x[1], -x[2], -x[3]
-                t = add_lower(t, x, column(K, j, k))
+                t = add_lower(t, across(left, k), across(right, k))
+            if not negative:
+                t = minus(t)
             add_to_lower(K, diagonal, t, below, a, b, quarter, size)
 
 
@@ -70,6 +68,28 @@ def spread(first, quarter, count):
         min(first + 2 * quarter, last),
         min(first + 3 * quarter, last),
     )
+
+
+@kernel(inline=True, makes_arrays=True)
+def rows_of(M, index):
+    """Four rows of a matrix.
+
+    With rows at hand a loop over columns computes one address an element; with pairs of indices,
+    which might count from the end, half of its instructions were about that.
+    """
+    return M[index[0]], M[index[1]], M[index[2]], M[index[3]]
+
+
+@kernel(inline=True)
+def across(rows, k):
+    """Four elements of column k."""
+    return rows[0][k], rows[1][k], rows[2][k], rows[3][k]
+
+
+@kernel(inline=True)
+def minus(t):
+    """Ten sums, negated."""
+    return -t[0], -t[1], -t[2], -t[3], -t[4], -t[5], -t[6], -t[7], -t[8], -t[9]
 
 
 @kernel(inline=True)
