@@ -6,6 +6,7 @@ import subprocess
 import sys
 from functools import cache
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 
@@ -82,6 +83,53 @@ def test_a_kernel_needs_no_more_than_the_table_says(task, shared, dtype):
         assert all(a <= b for a, b in zip(needs, allowed, strict=True)), (key, found, allowed)
         assert 0 < needs.registers <= MOST_REGISTERS
         assert 0 < needs.shared <= MOST_STATIC
+
+
+@needs_numba_cuda
+def test_a_kernel_is_kept_on_disk_under_the_sources_of_all_kernels():
+    from qpcore import gpu
+    from qpcore.compilation import source_stamp
+
+    for kernel in KERNELS:
+        cache = gpu.compiled(*kernel[:2])._cache
+        assert cache._cache_file._source_stamp == source_stamp("blocks.py", "plans.py")
+
+
+class Kernel:
+    """A kernel as far as `permit` looks at it."""
+
+    def __init__(self):
+        function = SimpleNamespace(handle="handle")
+        self._codelibrary = SimpleNamespace(get_cufunc=lambda: function)
+
+    def typeof_pyval(self, value):
+        return type(value)
+
+    def compile(self, signature):
+        assert signature == (int, float)
+        return self
+
+
+@needs_numba_cuda
+def test_the_driver_is_asked_for_more_shared_memory_when_more_is_needed(monkeypatch):
+    from cuda.bindings import driver
+
+    from qpcore import gpu
+
+    asked, kernel = [], Kernel()
+    answers = [driver.CUresult.CUDA_SUCCESS] * 2 + [driver.CUresult.CUDA_ERROR_INVALID_VALUE]
+
+    def set_attribute(attribute, size, handle, number):
+        assert attribute.name == "CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES"
+        asked.append((size, handle, number))
+        return (answers[len(asked) - 1],)
+
+    monkeypatch.setattr(driver, "cuKernelSetAttribute", set_attribute)
+    for size in (1000, 48 * 1024, 60_000, 50_000, 90_000, 60_000):
+        gpu.permit(kernel, 1, size, (3, 4.0))
+    assert asked == [(60_000, "handle", 1), (90_000, "handle", 1)]
+    with pytest.raises(RuntimeError, match="200000 bytes"):
+        gpu.permit(kernel, 1, 200_000, (3, 4.0))
 
 
 def test_the_table_has_every_kernel_on_every_architecture():
