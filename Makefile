@@ -3,13 +3,13 @@ ARGS ?=
 IN := .venv/bin/
 PIP := $(IN)python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help test test-gpu gpu-env demo lint types check bench bench-all robustness bench-env clean
+.PHONY: help test test-gpu gpu-env demo lint types check bench bench-all robustness paper bench-env clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1 \t/p' $(MAKEFILE_LIST)
 
 test: .venv/installed  ## run the tests; ARGS="-m slow" for the slow ones
-	$(IN)python -m pytest $(ARGS)
+	$(IN)python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-gpu: gpu-env  ## check the GPU's code without a GPU: simulator, PTX, machine code
 	$(IN)python -m pytest tests/test_ptx.py tests/test_company.py tests/test_plans.py $(ARGS) & \
@@ -34,6 +34,9 @@ bench-all: bench-env  ## the same with all peers, workloads and sizes: an hour
 
 robustness: bench-env  ## run all solvers over ../shared/data; ARGS="--quick" for a trial
 	$(IN)python -m benchmarks.robustness $(ARGS)
+
+paper: bench-env  ## the paper's experiments in their quick form, five minutes; ARGS="--only ..."
+	$(IN)python -m benchmarks.paper --quick $(ARGS)
 
 check: lint types test  ## all of the above
 

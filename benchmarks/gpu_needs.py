@@ -14,8 +14,8 @@ from time import perf_counter
 
 TABLE = Path(__file__).parent / "results" / "gpu-needs.csv"
 
-# PTX of the oldest serves all: it is what later ones are linked from.
-PTX_FOR = (8, 0)
+# What is compiled for the oldest serves all: later ones are linked from it.
+OLDEST = (8, 0)
 ARCHITECTURES = ((8, 0), (9, 0), (12, 0))
 
 KERNELS = tuple(product(("differentiate", "solve"), (True, False), ("float64", "float32")))
@@ -34,17 +34,17 @@ def main() -> None:
         start = perf_counter()
         table += rows(*kernel)
         print(*kernel, f"{perf_counter() - start:.0f} s", flush=True)
-    with out.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([HEADER, *table])
+        with out.open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([HEADER, *table])
 
 
 def rows(task: str, shared: bool, dtype: str) -> list[tuple]:
     """A row of the table for each architecture."""
-    from qpcore.ptx import compile_ptx, link
+    from qpcore.ptx import compile_ltoir, link
 
-    ptx, found = compile_ptx(task, shared, dtype, PTX_FOR), []
+    code, found = compile_ltoir(task, shared, dtype, OLDEST), []
     for cc in ARCHITECTURES:
-        cubin, needs = link(ptx, cc)
+        cubin, needs = link(code, cc)
         memory = "shared" if shared else "global"
         found.append((task, memory, dtype, f"{cc[0]}{cc[1]}", *needs, len(cubin)))
     return found

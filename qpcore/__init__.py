@@ -1,10 +1,18 @@
 """Batched, differentiable quadratic programs: arrays in, arrays out."""
 
-from qpcore.api import solve, vjp
-from qpcore.errors import DeviceError, ProblemError, QPError, SettingsError, SolveError
+from qpcore.api import solve
+from qpcore.derivatives import jvp, solve_at_answer, vjp
+from qpcore.errors import (
+    DeviceError,
+    GradientError,
+    ProblemError,
+    QPError,
+    SettingsError,
+    SolveError,
+)
 from qpcore.problem import Problem
-from qpcore.settings import Settings
-from qpcore.solution import Gradients, Solution
+from qpcore.settings import Settings, Untrusted
+from qpcore.solution import Gradients, Solution, Tangents, Trust
 from qpcore.status import Status
 from qpcore.stream import solve_stream
 from qpcore.trace import Trace
@@ -13,6 +21,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DeviceError",
+    "GradientError",
     "Gradients",
     "Problem",
     "ProblemError",
@@ -22,8 +31,13 @@ __all__ = [
     "Solution",
     "SolveError",
     "Status",
+    "Tangents",
     "Trace",
+    "Trust",
+    "Untrusted",
+    "jvp",
     "solve",
+    "solve_at_answer",
     "solve_stream",
     "vjp",
 ]

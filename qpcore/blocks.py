@@ -8,35 +8,76 @@ numba-cuda.
 
 # Numba's CUDA target has no true types.
 # pyright: reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false
-# pyright: reportAttributeAccessIssue=false
+# pyright: reportAttributeAccessIssue=false, reportOptionalSubscript=false
 
 from __future__ import annotations
 
 from collections import namedtuple
 
-from numba import cuda
+import numpy as np
+from numba import cuda, types
+from numba.extending import overload
 
-from qpcore.kernels.adjoint import differentiate
+from qpcore.kernels.adjoint import differentiate, store_derivative
 from qpcore.kernels.certificate import MINIMUM, RUNNING, is_left_to
-from qpcore.kernels.ipm import Parameters, solve_problem
+from qpcore.kernels.ipm import solve_problem
 from qpcore.kernels.machine import OPERATIONS, Operations, barrier, kernel, larger
 from qpcore.kernels.transfer import (
     load,
     load_cotangents,
     load_progress,
     store,
-    store_adjoint,
 )
 from qpcore.kernels.workspace import carve
-from qpcore.plans import MOST_LANES, PARTS, SCRATCH
+from qpcore.notes import Shared, note_rules, note_sizes, note_stage, parameters_noted
+from qpcore.plans import MOST_LANES, PARTS, places_of
 from qpcore.status import Status
 
 NUMERICAL_ERROR = int(Status.NUMERICAL_ERROR)
 
-# ---- the team ------------------------------------------------------------------------------------
+# ---- the team and its memory ---------------------------------------------------------------------
 
-# The team on a GPU: the threads of a block, and their scratch.
-Block = namedtuple("Block", "lane width scratch")
+# The team on a GPU: the threads of a block, and their scratch for reductions. memory: where the
+# workspace is, a row of global memory, or any number, for the rest of the shared memory.
+Block = namedtuple("Block", "lane width scratch memory")
+
+
+def shared_of(memory):
+    """The block's dynamic shared memory; in a tuple, as Numba lets no function return an array."""
+    dtype = np.dtype(memory.dtype)
+    numbers, (a, b, c) = cuda.shared.array(0, dtype), places_of(dtype.itemsize)
+    return Shared(cuda.shared.array(0, np.dtype(np.int64)), numbers[a:b], numbers[b:c], numbers[c:])
+
+
+@overload(shared_of, target="cuda", jit_options={"forceinline": True})
+def _shared_of(memory):
+    number = getattr(memory, "dtype", memory)
+    a, b, c = places_of(number.bitwidth // 8)
+
+    def shared_of(memory):
+        numbers = cuda.shared.array(0, number)
+        return Shared(cuda.shared.array(0, types.int64), numbers[a:b], numbers[b:c], numbers[c:])
+
+    return shared_of
+
+
+@kernel(inline=True, makes_arrays=True)
+def team_of(shared, memory):
+    """The threads of this block."""
+    return Block(cuda.threadIdx.x, cuda.blockDim.x, shared.scratch, memory)
+
+
+def work_of(shared, memory, sizes):
+    """The workspace of this block."""
+    rest = memory if memory.shape else shared.rest
+    return carve(rest, sizes.n, sizes.m, sizes.p, sizes.rows)
+
+
+@overload(work_of, target="cuda", jit_options={"forceinline": True})
+def _work_of(shared, memory, sizes):
+    if isinstance(memory, types.Array):
+        return lambda shared, memory, sizes: carve(memory, sizes.n, sizes.m, sizes.p, sizes.rows)
+    return lambda shared, memory, sizes: carve(shared.rest, sizes.n, sizes.m, sizes.p, sizes.rows)
 
 
 @kernel(inline=True)
@@ -90,96 +131,73 @@ OPERATIONS[Block] = Operations(block_barrier, block_sum, block_max)
 # ---- what a block does ---------------------------------------------------------------------------
 
 
-@kernel
-def solve_assigned(work, team, data, result, sizes, whole, real, first, step):
-    """Solve the problems first, first + step, ..., each through all its stages at once.
+@kernel(inline=True)
+def solve_assigned(memory, data, result, sizes, whole, real):
+    """Solve this block's problems, each through all its stages at once.
 
     A block has no company to wait for. Row k of `whole` and `real` is stage k.
     """
+    shared = shared_of(memory)
+    team, work = team_of(shared, memory), work_of(shared, memory, sizes)
+    note_sizes(shared, sizes, team)
     loaded = False  # what the batch shares; the search for a ray changes it
-    for problem in range(first, data.entry.shape[1], step):
+    for problem in range(cuda.blockIdx.x, data.entry.shape[1], cuda.gridDim.x):
         if team.lane == 0:
             result.status[problem], result.iterations[problem] = RUNNING, 0
         barrier(team)
         for k in range(whole.shape[0]):
-            stage = stage_of(whole, real, k)
-            if is_left_to(stage.sought, result.status[problem]):
+            sought = whole[k, 0]
+            if is_left_to(sought, result.status[problem]):
+                note_stage(shared, whole, real, k, team)
                 load(work, data, sizes, problem, 1, loaded, team)
                 load_progress(work, result, problem, 1, team)
-                solve_problem(work, stage, sizes, team)
-                store(result, work, stage.sought, sizes, problem, 1, team)
-                loaded = stage.sought == MINIMUM
+                solve_problem(work, parameters_noted(shared), sizes, team)
+                store(result, work, sought, sizes, problem, 1, team)
+                loaded = sought == MINIMUM
         barrier(team)  # all lanes have read the status that one may change
         if team.lane == 0 and result.status[problem] < 0:
             result.status[problem] = NUMERICAL_ERROR
 
 
-@kernel
-def differentiate_assigned(
-    work, team, data, answer, cotangents, adjoint, sizes, whole, real, first, step
-):
-    """Solve the adjoint systems of the problems first, first + step, ..."""
-    for problem in range(first, data.entry.shape[1], step):
-        load(work, data, sizes, problem, 1, problem > first, team)
-        load_cotangents(work, answer, cotangents, sizes, problem, 1, team)
-        differentiate(work, stage_of(whole, real, 0), sizes, team)
-        store_adjoint(adjoint, work, sizes, problem, 1, team)
-
-
 @kernel(inline=True)
-def stage_of(whole, real, k):
-    """The parameters of stage k."""
-    w, r = whole[k], real[k]
-    return Parameters(
-        w[0], w[1], w[2], w[3], w[4], w[5],
-        r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9],
-    )  # fmt: skip
+def differentiate_assigned(memory, data, answer, cotangents, derivative, sizes, rules):
+    """Solve the adjoint systems of this block's problems."""
+    shared = shared_of(memory)
+    team, work = team_of(shared, memory), work_of(shared, memory, sizes)
+    note_sizes(shared, sizes, team)
+    note_rules(shared, rules, team)
+    for problem in range(cuda.blockIdx.x, data.entry.shape[1], cuda.gridDim.x):
+        load(work, data, sizes, problem, 1, problem > cuda.blockIdx.x, team)
+        load_cotangents(work, answer, cotangents, sizes, problem, 1, team)
+        differentiate(work, rules, sizes, team)
+        store_derivative(derivative, work, sizes, problem, 1, team)
 
 
 # ---- the kernels ---------------------------------------------------------------------------------
 
-# Block b takes the problems b, b + grid, ... `_shared`: the workspace is all of the dynamic shared
-# memory; else row b of `memory`.
+# Block b takes the problems b, b + grid, ... `_shared`: the workspace is in dynamic shared memory;
+# else in row b of `memory`.
 
 
 def solve_shared(data, result, sizes, whole, real):
     """Solve a batch."""
-    scratch = cuda.shared.array(SCRATCH, data.q.dtype)
-    team = Block(cuda.threadIdx.x, cuda.blockDim.x, scratch)
-    work = carve(cuda.shared.array(0, data.q.dtype), sizes.n, sizes.m, sizes.p, sizes.rows)
-    first, step = cuda.blockIdx.x, cuda.gridDim.x
-    solve_assigned(work, team, data, result, sizes, whole, real, first, step)
+    solve_assigned(real[0, 0], data, result, sizes, whole, real)
 
 
 def solve_global(data, result, memory, sizes, whole, real):
     """Solve a batch."""
-    scratch = cuda.shared.array(SCRATCH, data.q.dtype)
-    team = Block(cuda.threadIdx.x, cuda.blockDim.x, scratch)
-    work = carve(memory[cuda.blockIdx.x], sizes.n, sizes.m, sizes.p, sizes.rows)
-    first, step = cuda.blockIdx.x, cuda.gridDim.x
-    solve_assigned(work, team, data, result, sizes, whole, real, first, step)
+    solve_assigned(memory[cuda.blockIdx.x], data, result, sizes, whole, real)
 
 
-def differentiate_shared(data, answer, cotangents, adjoint, sizes, whole, real):
+def differentiate_shared(data, answer, cotangents, derivative, sizes, rules):
     """Solve the adjoint systems of a batch."""
-    scratch = cuda.shared.array(SCRATCH, data.q.dtype)
-    team = Block(cuda.threadIdx.x, cuda.blockDim.x, scratch)
-    work = carve(cuda.shared.array(0, data.q.dtype), sizes.n, sizes.m, sizes.p, sizes.rows)
-    first, step = cuda.blockIdx.x, cuda.gridDim.x
-    differentiate_assigned(
-        work, team, data, answer, cotangents, adjoint, sizes, whole, real, first, step
-    )
+    differentiate_assigned(rules.mu, data, answer, cotangents, derivative, sizes, rules)
 
 
-def differentiate_global(data, answer, cotangents, adjoint, memory, sizes, whole, real):
+def differentiate_global(data, answer, cotangents, derivative, memory, sizes, rules):
     """Solve the adjoint systems of a batch."""
-    scratch = cuda.shared.array(SCRATCH, data.q.dtype)
-    team = Block(cuda.threadIdx.x, cuda.blockDim.x, scratch)
-    work = carve(memory[cuda.blockIdx.x], sizes.n, sizes.m, sizes.p, sizes.rows)
-    first, step = cuda.blockIdx.x, cuda.gridDim.x
-    differentiate_assigned(
-        work, team, data, answer, cotangents, adjoint, sizes, whole, real, first, step
-    )
+    own = memory[cuda.blockIdx.x]
+    differentiate_assigned(own, data, answer, cotangents, derivative, sizes, rules)
 
 
 KERNELS = {

@@ -18,12 +18,20 @@ from typing import Any
 import numpy as np
 
 from qpcore.compilation import announced, compiled
-from qpcore.kernels.adjoint import add_outer_products, differentiate
+from qpcore.kernels.adjoint import (
+    Derivative,
+    Rules,
+    add_outer_products,
+    differentiate,
+    store_derivative,
+)
 from qpcore.kernels.certificate import MINIMUM, RUNNING, is_left_to
 from qpcore.kernels.ipm import Parameters, solve_problem
 from qpcore.kernels.machine import team_of_one
 from qpcore.kernels.pack import PACK_BYTES, lanes_of
 from qpcore.kernels.packed import as_elements, slots_in
+from qpcore.kernels.quality import Certificate
+from qpcore.kernels.relax import relax
 from qpcore.kernels.transfer import (
     Result,
     Vectors,
@@ -31,7 +39,6 @@ from qpcore.kernels.transfer import (
     load_cotangents,
     load_progress,
     store,
-    store_adjoint,
 )
 from qpcore.kernels.workspace import NOTES, Data, Sizes, carve, elements
 from qpcore.status import Status
@@ -46,6 +53,14 @@ CHUNKS_PER_THREAD = 4
 # paper's profile with n = m, 8 problems: packs take 0.65 of the time at 100 and 0.87 at 200, but
 # 1.12 at 300 and 1.52 at 500; a problem without company takes an eighth or less.
 MOST_IN_PACKS = 200
+
+# What code is compiled for, in words.
+KINDS = {
+    ("d", True): "float64, packs",
+    ("d", False): "float64, large problems",
+    ("f", True): "float32, packs",
+    ("f", False): "float32, large problems",
+}
 
 # The vectors of a sum of two outer products.
 Factors = namedtuple("Factors", "a b c d")
@@ -67,7 +82,7 @@ def solve_range(data, result, memory, sizes, parameters, start, stop):
 
 
 @compiled
-def differentiate_range(data, answer, cotangents, adjoint, memory, sizes, parameters, start, stop):
+def differentiate_range(data, answer, cotangents, derivative, memory, sizes, rules, start, stop):
     """Solve the adjoint systems of a range of groups."""
     team, slots = team_of_one(), slots_in(memory)
     packs = as_elements(memory)  # pyright: ignore[reportCallIssue]  a Numba intrinsic
@@ -75,15 +90,28 @@ def differentiate_range(data, answer, cotangents, adjoint, memory, sizes, parame
     for group in range(start, stop):
         load(work, data, sizes, group * slots, slots, group > start, team)
         load_cotangents(work, answer, cotangents, sizes, group * slots, slots, team)
-        differentiate(work, parameters, sizes, team)
-        store_adjoint(adjoint, work, sizes, group * slots, slots, team)
+        differentiate(work, rules, sizes, team)
+        store_derivative(derivative, work, sizes, group * slots, slots, team)
+
+
+@compiled
+def relax_range(data, result, memory, sizes, parameters, mu, close, start, stop):
+    """Take the problems of a range of groups to their points of the central path."""
+    team, slots = team_of_one(), slots_in(memory)
+    packs = as_elements(memory)  # pyright: ignore[reportCallIssue]  a Numba intrinsic
+    work = carve(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
+    for group in range(start, stop):
+        load(work, data, sizes, group * slots, slots, group > start, team)
+        load_progress(work, result, group * slots, slots, team)
+        relax(work, mu, close, parameters, sizes, team)
+        store(result, work, parameters.sought, sizes, group * slots, slots, team)
 
 
 @compiled
 def outer_products(out, a, b, c, d, start, stop):
     """Gradients of a matrix in the problems start..stop."""
     for i in range(start, stop):
-        add_outer_products(out[i], a[i], b[i], c[i], d[i], team_of_one())
+        add_outer_products(out, a, b, c, d, i)
 
 
 def solve(
@@ -99,10 +127,10 @@ def solve(
     result = empty_result(batch, sizes, data.Q.dtype, traced)
     result.status[:], result.iterations[:] = RUNNING, 0
     for stage in stages:
+        if not (result.status < 0).any():
+            break
         pending = np.flatnonzero(is_left_to(stage.sought, result.status))
         if not len(pending):
-            if not (result.status < 0).any():
-                break
             continue
         if len(pending) == batch:
             solve_stage(data, result, sizes, stage, threads)
@@ -137,26 +165,49 @@ def empty_result(batch: int, sizes: Sizes, dtype: np.dtype, traced: int) -> Resu
 
 
 def adjoint(
-    data: Data,
-    sizes: Sizes,
-    parameters: Parameters,
-    answer: Vectors,
-    cotangents: Vectors,
-    threads: int,
-) -> Vectors:
+    data: Data, sizes: Sizes, rules: Rules, answer: Vectors, cotangents: Vectors, threads: int
+) -> Derivative:
     """Solve the adjoint system of every problem of a batch."""
     data, answer, cotangents = frozen(data), frozen(answer), frozen(cotangents)
     batch, dtype = data.entry.shape[1], data.Q.dtype
     slots = slots_for(sizes, dtype)
-    out = empty_vectors(batch, sizes, dtype)
+    derivative = empty_derivative(batch, sizes, dtype)
 
     def work(start: int, stop: int) -> None:
-        memory = memory_for(sizes, dtype, slots)
-        differentiate_range(data, answer, cotangents, out, memory, sizes, parameters, start, stop)
+        memory = memory_for(sizes, dtype, slots, traced=1)  # a row for the certificate
+        differentiate_range(data, answer, cotangents, derivative, memory, sizes, rules, start, stop)
 
     with announced(("gradients", kind(dtype, slots))):
         over_chunks(work, math.ceil(batch / slots), threads)
-    return out
+    return derivative
+
+
+def relaxed(
+    data: Data, sizes: Sizes, parameters: Parameters, mu: Any, close: Any, threads: int
+) -> Result:
+    """The points where s z = μ; SOLVED where they were reached."""
+    data = frozen(data)
+    batch, dtype = data.entry.shape[1], data.Q.dtype
+    slots = slots_for(sizes, dtype)
+    result = empty_result(batch, sizes, dtype, 0)
+    result.status[:], result.iterations[:] = RUNNING, 0
+
+    def work(start: int, stop: int) -> None:
+        memory = memory_for(sizes, dtype, slots)
+        relax_range(data, result, memory, sizes, parameters, mu, close, start, stop)
+
+    with announced(("smooth gradients", kind(dtype, slots))):
+        over_chunks(work, math.ceil(batch / slots), threads)
+    return result
+
+
+def empty_derivative(batch: int, sizes: Sizes, dtype: np.dtype) -> Derivative:
+    """Room for what `adjoint` finds of every problem."""
+    widths = sizes.n, sizes.m, sizes.p, sizes.rows - sizes.m  # no z_box where there are no bounds
+    adjoint, answer = (
+        Vectors(*(np.empty((batch, width), dtype) for width in widths)) for _ in range(2)
+    )
+    return Derivative(adjoint, answer, np.empty((batch, len(Certificate._fields)), dtype))
 
 
 def slots_for(sizes: Sizes, dtype: np.dtype) -> int:
@@ -169,7 +220,7 @@ def slots_for(sizes: Sizes, dtype: np.dtype) -> int:
 
 def kind(dtype: np.dtype, slots: int) -> str:
     """What the code was compiled for, in words."""
-    return f"{dtype.name}, {'packs' if slots > 1 else 'large problems'}"
+    return KINDS[dtype.char, slots > 1]
 
 
 def empty_vectors(batch: int, sizes: Sizes, dtype: np.dtype) -> Vectors:
@@ -232,11 +283,11 @@ memory = threading.local()
 def memory_for(sizes: Sizes, dtype: np.dtype, slots: int, traced: int = 0) -> np.ndarray:
     """Workspace of the calling thread: (elements, slots), or (elements,) for one slot; reused."""
     count = elements(sizes.n, sizes.m, sizes.p, sizes.rows, traced) * slots
-    block = getattr(memory, dtype.name, None)
+    block = getattr(memory, dtype.char, None)
     if block is None or block.size < count:
         spare = PACK_BYTES // dtype.itemsize  # to begin on a cache line
         raw = np.zeros(count + spare, dtype)
         shift = -raw.ctypes.data % PACK_BYTES // dtype.itemsize
         block = raw[shift : shift + count]
-        setattr(memory, dtype.name, block)
+        setattr(memory, dtype.char, block)
     return block[:count] if slots == 1 else block[:count].reshape(-1, slots)

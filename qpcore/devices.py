@@ -1,4 +1,8 @@
-"""Where arrays lie, and what keeps qpcore from using a GPU here. Imports no CUDA by itself."""
+"""Where arrays lie, and what keeps qpcore from using a GPU here. Imports no CUDA by itself.
+
+Others call these functions through the module, `devices.gpu_driver()`: one place for tests to put
+a simulated device.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+
+from qpcore.errors import DeviceError
 
 CUDA = 2  # kDLCUDA of the DLPack standard
 
@@ -48,3 +54,17 @@ def obstacle() -> str | None:
         "qpcore[cuda], on a machine with a GPU; in a container, pass the GPU through (--gpus all). "
         f"It says: {' '.join(str(error).split())}"
     )
+
+
+def gpu_driver() -> Any:
+    """The GPU driver, imported when it is first asked for.
+
+    Raises
+    ------
+    DeviceError
+        The CUDA extra, a driver or a GPU is missing.
+    """
+    missing = obstacle()
+    if missing:
+        raise DeviceError(missing)
+    return importlib.import_module("qpcore.gpu")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from qpcore.solution import Solution
+    from qpcore.solution import Solution, Trust
 
 
 class QPError(Exception):
@@ -40,3 +40,19 @@ class SolveError(QPError, RuntimeError):
     def __init__(self, message: str, solution: Solution | None = None) -> None:
         super().__init__(message)
         self.solution = solution
+
+
+class GradientError(QPError, RuntimeError):
+    """A derivative was asked for that does not exist or cannot be trusted.
+
+    Only with ``Settings(untrusted=Untrusted.RAISE)``.
+
+    Attributes
+    ----------
+    trust : Trust or None
+        What is known of the derivative in every problem of the batch.
+    """
+
+    def __init__(self, message: str, trust: Trust | None = None) -> None:
+        super().__init__(message)
+        self.trust = trust

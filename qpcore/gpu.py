@@ -20,11 +20,16 @@ from numba import cuda
 
 from qpcore.blocks import KERNELS
 from qpcore.compilation import announced, source_stamp
-from qpcore.cpu import empty_result, empty_vectors, frozen
+from qpcore.cpu import empty_derivative, empty_result, frozen
+from qpcore.kernels.adjoint import Derivative, Rules
 from qpcore.kernels.ipm import REAL, WHOLE, Parameters
 from qpcore.kernels.transfer import Result, Vectors
 from qpcore.kernels.workspace import Data, Sizes
+from qpcore.phases import keep_all_apart
 from qpcore.plans import UNASKED, Device, plan
+
+# What goes into compiled code beside the kernels.
+SOURCES = "blocks.py", "notes.py", "phases.py", "plans.py"
 
 # The share of the device's free memory that a part of a NumPy batch may take.
 SHARE_OF_FREE = 0.5
@@ -55,23 +60,29 @@ def launch_solve(
     All arrays lie on the device and are contiguous. `workspace(shape)` allocates global memory
     where that is needed, in the order of the stream; None takes Numba's.
     """
+    numbers = stages_on_device(current(), tuple(stages))
     traced = result.trace.shape[1]
-    launch("solve", (data, result), data, sizes, stages, traced, stream, workspace)
+    launch("solve", (data, result), data, sizes, numbers, traced, stream, workspace)
 
 
 def launch_adjoint(
     data: Data,
     answer: Vectors,
     cotangents: Vectors,
-    adjoint: Vectors,
+    derivative: Derivative,
     sizes: Sizes,
-    parameters: Parameters,
+    rules: Rules,
     stream: Any = 0,
     workspace: Any = None,
 ) -> None:
-    """Solve the adjoint systems of a batch into `adjoint`, as `launch_solve` does."""
-    arrays = data, answer, cotangents, adjoint
-    launch("differentiate", arrays, data, sizes, (parameters,), 0, stream, workspace)
+    """Solve the adjoint systems of a batch into `derivative`, as `launch_solve` does."""
+    arrays, traced = (data, answer, cotangents, derivative), 1  # a row for the certificate
+    launch("differentiate", arrays, data, sizes, (rules,), traced, stream, workspace)
+
+
+def current() -> int:
+    """Number of the current device; the simulator's has none."""
+    return getattr(cuda.current_context().device, "id", 0)
 
 
 @contextmanager
@@ -100,7 +111,7 @@ def launch(
     arrays: tuple,
     data: Data,
     sizes: Sizes,
-    stages: Sequence[Parameters],
+    numbers: tuple,
     traced: int,
     stream: Any,
     workspace: Any,
@@ -108,16 +119,15 @@ def launch(
     """Choose a kernel and launch it; nothing to do for an empty batch."""
     if not data.entry.shape[1]:
         return
-    number = getattr(cuda.current_context().device, "id", 0)  # the simulator's has none
+    number = current()
     chosen = plan(data, sizes, traced, described(number))
     memory = ()
-    if not chosen.shared:
+    if not chosen.fits:
         shape = chosen.grid, chosen.elements
         memory = (workspace(shape) if workspace else cuda.device_array(shape, data.q.dtype),)
-    numbers = stages_on_device(number, tuple(stages))
     arguments = *arrays, *memory, plain(sizes), *numbers
-    kernel = compiled(task, bool(chosen.shared))
-    with announced((f"{task} on the GPU", str(data.q.dtype), "shared" if chosen.shared else "")):
+    kernel = compiled(task, chosen.fits)
+    with announced((f"{task} on the GPU", str(data.q.dtype), "shared" if chosen.fits else "")):
         permit(kernel, number, chosen.shared, arguments)
         kernel[chosen.grid, chosen.threads, stream, chosen.shared](*arguments)
 
@@ -141,10 +151,11 @@ def stages_on_device(number: int, stages: tuple[Parameters, ...]) -> tuple[Any, 
 @lru_cache(maxsize=8)
 def compiled(task: str, shared: bool) -> Any:
     """A kernel, compiled when it is first launched and then kept on disk."""
+    keep_all_apart()
     kernel = cuda.jit(KERNELS[task, shared], cache=True)
     cache = getattr(kernel, "_cache", None)  # the simulator has none
     if cache is not None:  # as in `compilation.compiled`: a change of any kernel counts
-        cache._cache_file._source_stamp = source_stamp("blocks.py", "plans.py")
+        cache._cache_file._source_stamp = source_stamp(*SOURCES)
     return kernel
 
 
@@ -187,18 +198,21 @@ def solve(data: Data, sizes: Sizes, stages: Sequence[Parameters], trace: bool = 
 
 
 def adjoint(
-    data: Data, sizes: Sizes, parameters: Parameters, answer: Vectors, cotangents: Vectors
-) -> Vectors:
+    data: Data, sizes: Sizes, rules: Rules, answer: Vectors, cotangents: Vectors
+) -> Derivative:
     """Solve the adjoint system of every problem of a batch of NumPy arrays."""
     data, answer, cotangents = frozen(data), frozen(answer), frozen(cotangents)
-    out = empty_vectors(data.entry.shape[1], sizes, data.Q.dtype)
-    for start, stop in parts(data, [*answer, *cotangents, *out], memory_free()):
-        at, right, piece = (
-            Vectors(*(v[start:stop] for v in vectors)) for vectors in (answer, cotangents, out)
+    out = empty_derivative(data.entry.shape[1], sizes, data.Q.dtype)
+    whole = [*answer, *cotangents, *out.adjoint, *out.answer, out.certificate]
+    for start, stop in parts(data, whole, memory_free()):
+        at, right, *pieces = (
+            Vectors(*(v[start:stop] for v in vectors))
+            for vectors in (answer, cotangents, out.adjoint, out.answer)
         )
-        given, found = to_device(portion(data, start, stop)), room_for(piece)
-        launch_adjoint(given, to_device(at), to_device(right), found, sizes, parameters)
-        bring_back(found, piece)
+        place = Derivative(*pieces, out.certificate[start:stop])
+        given, found = to_device(portion(data, start, stop)), room_for(place)
+        launch_adjoint(given, to_device(at), to_device(right), found, sizes, rules)
+        bring_back(found, place)
     return out
 
 
@@ -231,12 +245,16 @@ def to_device(arrays: Any) -> Any:
 
 
 def room_for(arrays: Any) -> Any:
-    """Arrays of these shapes on the device."""
-    return type(arrays)._make(cuda.device_array(v.shape, v.dtype) for v in arrays)
+    """Arrays of these shapes on the device; namedtuples of arrays stay what they are."""
+    if isinstance(arrays, tuple):
+        return type(arrays)._make(map(room_for, arrays))
+    return cuda.device_array(arrays.shape, arrays.dtype)
 
 
 def bring_back(found: Any, places: Any) -> None:
     """Copy what was found to where it belongs; waits for it."""
-    for array, place in zip(found, places, strict=True):
-        if place.size:
-            array.copy_to_host(place)
+    if isinstance(places, tuple):
+        for part, place in zip(found, places, strict=True):
+            bring_back(part, place)
+    elif places.size:
+        found.copy_to_host(places)

@@ -14,8 +14,10 @@ MOST_LANES = 256
 # How many lanes add up parts of a reduction; every lane then adds these.
 PARTS = 8
 
-# Elements of static shared memory, for reductions: a value of each lane, then the parts.
-SCRATCH = MOST_LANES + PARTS
+# At the head of a block's dynamic shared memory: 64-bit integers, sizes and whole parameters; then
+# numbers of the problem's dtype, other parameters; then scratch for reductions, a value of each
+# lane and the parts. The workspace follows if it fits.
+HEADER, NUMBERS, SCRATCH = 16, 16, MOST_LANES + PARTS
 
 # Threads of a block, for problems of up to so many variables and equations together. By reasoning,
 # not yet by measurement (benchmarks/results/gpu-model.md): enough lanes for a row each, as few
@@ -43,8 +45,10 @@ class Plan(NamedTuple):
 
     grid: int
     threads: int
+    fits: bool
+    """Whether the workspace is in shared memory."""
     shared: int
-    """Bytes of dynamic shared memory: the workspace, or 0 where it is in global memory."""
+    """Bytes of dynamic shared memory."""
     elements: int
     """Size of a block's workspace."""
 
@@ -58,11 +62,18 @@ def plan(data: Data, sizes: Sizes, traced: int, device: Device) -> Plan:
     itemsize, batch = np.dtype(data.q.dtype).itemsize, data.entry.shape[1]
     threads = next(threads for most, threads in THREADS if sizes.n + sizes.p <= most)
     count = elements(sizes.n, sizes.m, sizes.p, sizes.rows, traced)
-    need = count * itemsize
-    fits = need + SCRATCH * itemsize <= device.shared
+    head = places_of(itemsize)[2] * itemsize
+    need = count * itemsize + head
+    fits = need <= device.shared
     resident = max(1, RESIDENT_THREADS // threads)
     if fits:
         resident = max(1, min(resident, device.shared // need))
     shares = max(len(M) for M in (data.Q, data.G, data.A)) == 1
     grid = min(batch, resident * device.multiprocessors) if shares or not fits else batch
-    return Plan(grid, threads, need if fits else 0, count)
+    return Plan(grid, threads, fits, need if fits else head, count)
+
+
+def places_of(itemsize: int) -> tuple[int, int, int]:
+    """Where numbers, scratch and workspace begin in shared memory, counted in numbers."""
+    first = 8 * HEADER // itemsize
+    return first, first + NUMBERS, first + NUMBERS + SCRATCH

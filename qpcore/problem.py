@@ -155,12 +155,41 @@ class Problem:
         lead = _lead(name, array)
         return array.reshape((math.prod(lead), *array.shape[len(lead) :]))
 
+    def tangent(self, name: str, value: Any) -> np.ndarray:
+        """Check a tangent of an argument: its batch axes must broadcast to the problem's.
+
+        The result is compact, like the arguments themselves: what is shared is kept once.
+
+        Raises
+        ------
+        ProblemError
+            The argument is absent, or the shape does not fit.
+        """
+        if name not in self.given_shapes:
+            raise ProblemError(
+                f"The tangent of {name} came without {name}: the problem has none that could move."
+            )
+        sizes = {"n": self.n, "m": self.m, "p": self.p}
+        array, core = as_array(name, value), tuple([sizes[axis] for axis in CORE_AXES[name]])
+        lead = _lead(name, array)
+        fits = array.shape[len(lead) :] == core or (name in NO_LIMIT and array.ndim == 0)
+        if not fits or not _broadcasts(lead, self.batch_shape):
+            raise ProblemError(
+                f"The tangent of {name} has shape {array.shape}; expected (*, "
+                f"{', '.join(map(str, core))}) with batch axes * that broadcast to "
+                f"{self.batch_shape}, those of the problem."
+            )
+        return compact(array, core, self.dtype)
+
     def index(self, name: str) -> np.ndarray:
         """Row of ``compact(name)`` that each problem uses: int64, (batch_size,), in C order."""
         array = getattr(self, name)
         lead = () if array is None else _lead(name, array)
+        # The two common cases by themselves: broadcasting took a sixth of a solve of one problem.
         if math.prod(lead) == 1:
             return np.zeros(self.batch_size, np.int64)
+        if lead == self.batch_shape:
+            return np.arange(self.batch_size, dtype=np.int64)
         rows = np.arange(math.prod(lead), dtype=np.int64).reshape(lead)
         return np.broadcast_to(rows, self.batch_shape).reshape(self.batch_size)
 
@@ -193,6 +222,14 @@ def _absent(name: str, n: int, m: int, p: int, dtype: np.dtype) -> np.ndarray:
 def _lead(name: str, array: np.ndarray) -> tuple[int, ...]:
     """Batch axes of an array; a single number has none."""
     return array.shape[: max(0, array.ndim - len(CORE_AXES[name]))]
+
+
+def _broadcasts(lead: tuple[int, ...], batch_shape: tuple[int, ...]) -> bool:
+    """Whether batch axes broadcast to those of the problem without widening them."""
+    if len(lead) > len(batch_shape):
+        return False
+    aligned = batch_shape[len(batch_shape) - len(lead) :]
+    return all(size in (1, whole) for size, whole in zip(lead, aligned, strict=True))
 
 
 def _sizes(arrays: dict[str, np.ndarray]) -> dict[str, int]:

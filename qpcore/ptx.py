@@ -18,8 +18,10 @@ from numba import cuda, types
 from numba.np.numpy_support import from_dtype
 
 from qpcore.blocks import KERNELS
+from qpcore.kernels.adjoint import Derivative, Rules
 from qpcore.kernels.transfer import Result, Vectors
 from qpcore.kernels.workspace import Data, Sizes
+from qpcore.phases import keep_all_apart
 
 
 class Needs(NamedTuple):
@@ -28,42 +30,55 @@ class Needs(NamedTuple):
     registers: int
     """of each thread"""
     stack: int
-    """bytes of local memory of each thread, for calls and what registers cannot hold"""
+    """bytes of local memory of each thread, at the deepest call"""
     spilled: int
-    """bytes written to the stack for want of registers, at all places in the code together"""
+    """bytes written to it, and read back, for want of registers, at all places in the code"""
     shared: int
     """bytes of static shared memory of a block"""
 
 
 def compile_ptx(task: str, shared: bool, dtype: Any, cc: tuple[int, int]) -> str:
     """PTX of a kernel of `blocks.KERNELS` for a compute capability."""
+    return compiled(task, shared, dtype, cc, "ptx")
+
+
+def compile_ltoir(task: str, shared: bool, dtype: Any, cc: tuple[int, int]) -> bytes:
+    """A kernel as `link` takes it, and as numba-cuda makes it for a launch."""
+    return compiled(task, shared, dtype, cc, "ltoir")
+
+
+def compiled(task: str, shared: bool, dtype: Any, cc: tuple[int, int], output: str) -> Any:
+    """A kernel in one of numba-cuda's forms of output."""
+    keep_all_apart()
     with assumed_device(cc):
-        kernel = KERNELS[task, shared]
-        ptx, _ = cuda.compile_ptx(kernel, signature(task, shared, dtype), cc=cc)
-    return ptx
+        kernel, arguments = KERNELS[task, shared], signature(task, shared, dtype)
+        found, _ = cuda.compile(kernel, arguments, device=False, cc=cc, output=output, abi="numba")
+    return found
 
 
-def link(ptx: str, cc: tuple[int, int]) -> tuple[bytes, Needs]:
-    """Machine code of PTX, by nvJitLink, and what it needs."""
+def link(ltoir: bytes, cc: tuple[int, int]) -> tuple[bytes, Needs]:
+    """Machine code by nvJitLink, and what it needs; linked as numba-cuda does for a launch."""
     from cuda.core import Linker, LinkerOptions, ObjectCode
 
-    options = LinkerOptions(arch=f"sm_{cc[0]}{cc[1]}", ptxas_options=["-v"])
-    linker = Linker(ObjectCode.from_ptx(ptx.encode()), options=options)
+    options = LinkerOptions(
+        arch=f"sm_{cc[0]}{cc[1]}", link_time_optimization=True, ptxas_options=["-v"]
+    )
+    linker = Linker(ObjectCode.from_ltoir(ltoir), options=options)
     cubin = bytes(linker.link("cubin").code)
-    return cubin, needs(ptx, linker.get_info_log() + linker.get_error_log())
+    return cubin, needs(linker.get_info_log() + linker.get_error_log())
 
 
-def needs(ptx: str, log: str) -> Needs:
-    """What ptxas says in its log about the one kernel in it; it is silent on shared memory."""
+def needs(log: str) -> Needs:
+    """What ptxas says in its log about a kernel and the functions that it calls."""
 
-    def largest(pattern: str) -> int:
-        return max(map(int, re.findall(pattern, log)), default=0)
+    def numbers(pattern: str) -> list[int]:
+        return list(map(int, re.findall(pattern, log)))
 
     return Needs(
-        largest(r"Used (\d+) registers"),
-        largest(r"(\d+) bytes (?:cumulative )?stack (?:size|frame)"),
-        sum(map(int, re.findall(r"(\d+) bytes spill stores", log))),
-        sum(map(int, re.findall(r"\.shared [^;]*\[(\d+)\];", ptx))),
+        max(numbers(r"Used (\d+) registers")),
+        max(numbers(r"(\d+) bytes (?:cumulative )?stack (?:size|frame)"), default=0),
+        sum(numbers(r"(\d+) bytes spill (?:stores|loads)")),
+        max(numbers(r"(\d+) bytes smem"), default=0),
     )
 
 
@@ -79,8 +94,13 @@ def signature(task: str, shared: bool, dtype: Any) -> tuple:
     sizes = Sizes(*4 * [types.int64], sides, sides)
     memory = () if shared else (matrix,)
     result, vectors = Result(*4 * [matrix], *integers, stack), Vectors(*4 * [matrix])
-    arrays = {"solve": (data, result), "differentiate": (data, vectors, vectors, vectors)}
-    return tuple(named(fields) for fields in (*arrays[task], *memory, sizes, whole, matrix))
+    derivative = Derivative(named(vectors), named(vectors), matrix)
+    rules = Rules(*len(Rules._fields) * [number])
+    arrays, numbers = {
+        "solve": ((data, result), (whole, matrix)),
+        "differentiate": ((data, vectors, vectors, derivative), (rules,)),
+    }[task]
+    return tuple(named(fields) for fields in (*arrays, *memory, sizes, *numbers))
 
 
 def named(fields: Any) -> Any:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
+from enum import Enum
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,21 @@ from qpcore.errors import SettingsError
 
 THREADS_VARIABLE = "QPCORE_NUM_THREADS"
 DEFAULT_TOLERANCE = {np.dtype(np.float64): 1e-8, np.dtype(np.float32): 1e-5}
+
+
+class Untrusted(Enum):
+    """What derivatives do in problems where there is none, or none that can be trusted."""
+
+    LEAVE = "leave"
+    """Nothing: the result is finite, and one of many."""
+    ZERO = "zero"
+    """Zero: the problem teaches nothing in this step."""
+    NAN = "nan"
+    """NaN, which shows."""
+    RAISE = "raise"
+    """Raise GradientError, which names the problems."""
+    SMOOTH = "smooth"
+    """Take the derivative of the barrier-relaxed problem, see `Settings.smoothing`."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +64,26 @@ class Settings:
     keep their bits. Costs batch size * (max_iterations + 1) * 6 numbers of memory while solving.
     `torch_bridge` returns no trace, but the solution that a SolveError carries has it."""
 
+    untrusted: Untrusted = Untrusted.LEAVE
+    """What `vjp` and `jvp` do in problems whose derivative does not exist or cannot be trusted, by
+    the verdict of `Trust.trusted`: LEAVE, ZERO, NAN, RAISE or SMOOTH."""
+
+    smoothing: float = 1e-4
+    """mu of Untrusted.SMOOTH: the derivative is taken at the minimiser of the objective less mu
+    times the sum of the logarithms of all slacks, where each slack times its multiplier is mu. A
+    larger mu is smoother and farther from the problem; its unit is that of the objective."""
+
+    infeasible: Literal["certificate", "closest"] = "certificate"
+    """What stands in the place of the answer in PRIMAL_INFEASIBLE problems. "certificate": a Farkas
+    ray. "closest": x, z, y and z_box of the closest feasible problem, whose limits (h, h_lower, b,
+    lb, ub) are moved by the shift of least Euclidean norm that lets some x satisfy them all. The
+    status stays PRIMAL_INFEASIBLE, so that it can be told from SOLVED, and `throw` lets it pass.
+    The shift is what x violates, and a Farkas ray itself. Rows that give way have the multipliers
+    of least norm, of either sign. Costs two more solves of these problems, which
+    `Solution.iterations` leaves out, and again two in `vjp`; there is neither `jvp` nor
+    Untrusted.SMOOTH. Where the closest problem has no minimiser, x is NaN beside the ray, and
+    `throw` raises."""
+
     def __post_init__(self) -> None:
         if self.tol is not None and not _is_positive_real(self.tol):
             raise _rejected(
@@ -59,6 +95,14 @@ class Settings:
             raise _rejected(
                 "threads", self.threads, "an integer >= 1, or None for all CPUs of this process"
             )
+        if not isinstance(self.untrusted, Untrusted):
+            raise _rejected("untrusted", self.untrusted, "a member of qpcore.Untrusted")
+        if not _is_positive_real(self.smoothing):
+            raise _rejected("smoothing", self.smoothing, "a finite number > 0")
+        if self.infeasible not in ("certificate", "closest"):
+            raise _rejected("infeasible", self.infeasible, "'certificate' or 'closest'")
+        if self.infeasible == "closest" and self.untrusted is Untrusted.SMOOTH:
+            raise _rejected("untrusted", self.untrusted, "another, beside infeasible='closest'")
         if not isinstance(self.trace, (bool, np.bool_)):
             raise _rejected("trace", self.trace, "True or False")
 

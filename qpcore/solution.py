@@ -32,7 +32,7 @@ def _measure(formula: Callable[[Solution], np.ndarray]) -> Callable[[Solution], 
     def measure(self: Solution) -> np.ndarray:
         with np.errstate(invalid="ignore", over="ignore"):
             value = formula(self)
-        return np.where(np.isin(self.status, _CERTIFICATES), np.nan, value)
+        return np.where(np.isin(self.status, _CERTIFICATES) & ~self.closest, np.nan, value)
 
     return measure
 
@@ -42,7 +42,9 @@ class Solution:
     """Minimisers, multipliers and outcome of every problem; * is the batch shape of the problem.
 
     The multipliers satisfy ``Qx + q + G'z + A'y + z_box = 0``. What has no meaning is NaN; a
-    certificate of infeasibility takes the place of the variables it lives in, see `Status`.
+    certificate of infeasibility takes the place of the variables it lives in, see `Status`. With
+    ``Settings(infeasible="closest")`` infeasible problems hold the answer of the closest feasible
+    one instead, see `closest`.
 
     The measures are computed in float64 on the original data, with Q's symmetric part for Q, and
     are NaN where x or the multipliers hold a certificate. SOLVED means that ``primal_residual() <=
@@ -87,6 +89,18 @@ class Solution:
             arrays[name] = library.to_host(getattr(self, name))
         return replace(self, problem=self.problem.on_host(), **arrays)
 
+    @property
+    def closest(self) -> np.ndarray:
+        """(*) bool, True where the answer is that of the closest feasible problem.
+
+        Only with ``Settings(infeasible="closest")``. `primal_residual` is then the largest entry of
+        the shift.
+        """
+        infeasible = np.asarray(self.status == Status.PRIMAL_INFEASIBLE)
+        if self.settings.infeasible != "closest" or not infeasible.any():
+            return np.zeros_like(infeasible)
+        return infeasible & ~np.isnan(self.x).any(axis=-1)
+
     @_measure
     def objective(self) -> np.ndarray:
         """(*) values of 0.5 x'Qx + q'x."""
@@ -112,9 +126,11 @@ class Solution:
         """(*) largest entry of |Qx + q + G'z + A'y + z_box|, and of multipliers of absent limits.
 
         The latter, such as (-z)+ for a row without h_lower, are zero in every answer of `solve`.
-        Without them a multiplier of the wrong sign could pass for optimal.
+        Without them a multiplier of the wrong sign could pass for optimal. In `closest` problems,
+        whose shifted rows are equations, they are left out.
         """
-        unowned = [np.where(s.kept, 0.0, s.force) for s in self._sides()]
+        free = self.closest[..., None]
+        unowned = [np.where(s.kept | free, 0.0, s.force) for s in self._sides()]
         return _max_norm([reduce(np.add, self._dual_terms()), *unowned])
 
     @_measure
@@ -133,19 +149,20 @@ class Solution:
         return _max_norm(term[..., None] for term in self._gap_terms())
 
     def raise_for_status(self) -> None:
-        """Do nothing if every problem is SOLVED.
+        """Do nothing if every problem is SOLVED, or answered by the `closest` feasible one.
 
         Raises
         ------
         SolveError
             Some are not. The message counts them and says what to try for the first one.
         """
-        if self.solved.all():
+        unsolved = ~(self.solved | self.closest)
+        if not unsolved.any():
             return
-        failed = np.argwhere(~self.solved)
+        failed = np.argwhere(unsolved)
         first = tuple(int(i) for i in failed[0])
         status = Status(self.status[first])
-        counts = Counter(Status(value).name for value in self.status[~self.solved].tolist())
+        counts = Counter(Status(value).name for value in self.status[unsolved].tolist())
         listed = ", ".join(f"{count} {name}" for name, count in counts.items())
         raise SolveError(
             f"{len(failed)} of {self.status.size} problems not solved ({listed}). The first is "
@@ -235,16 +252,41 @@ class Solution:
 
 
 @dataclass(frozen=True, eq=False)
+class Trust:
+    """How far the derivative can be trusted in every problem; * is the batch shape.
+
+    NaN, and not trusted, where there is no answer to differentiate.
+    """
+
+    margin: np.ndarray
+    """(*) between 0 and 1, the distance from where the derivative breaks down. Over the
+    inequalities, the smallest of max(slack / largest primal term, multiplier / largest dual term),
+    in the solver's scale of the data: near zero, a constraint is active without a multiplier.
+    Exactly zero where x or the multipliers are not unique: active rows are dependent, or the
+    objective is flat along them."""
+    residual: np.ndarray
+    """(*) residual of the linear system behind the derivative, relative to its largest term."""
+    condition: np.ndarray
+    """(*) estimate of how much that system enlarges errors, in the solver's scale of the data."""
+    error: np.ndarray
+    """(*) estimate of the relative error of the derivative, made of the above and of the error of
+    the answer; it exceeds the true error in nearly all problems with a derivative."""
+    trusted: np.ndarray
+    """(*) bool: margin above the root of the tolerance, below which slack and multiplier cannot be
+    told from zero, and error at most 1e-3 (0.1 in float32)."""
+
+
+@dataclass(frozen=True, eq=False)
 class Gradients:
     """Gradients of a scalar function of the solution with respect to the problem's data.
 
-    Each has the shape in which its argument was given, or is None where that was absent. What the
-    batch shares receives the sum over the batch, not the mean. The gradient of Q is symmetric: it
-    is the gradient with respect to Q's symmetric part.
+    Each has the shape in which its argument was given, or is None where that was absent or its
+    gradient not wanted. What the batch shares receives the sum over the batch, not the mean. The
+    gradient of Q is symmetric: it is the gradient with respect to Q's symmetric part.
     """
 
-    Q: np.ndarray
-    q: np.ndarray
+    Q: np.ndarray | None = None
+    q: np.ndarray | None = None
     G: np.ndarray | None = None
     h: np.ndarray | None = None
     A: np.ndarray | None = None
@@ -252,6 +294,24 @@ class Gradients:
     lb: np.ndarray | None = None
     ub: np.ndarray | None = None
     h_lower: np.ndarray | None = None
+    trust: Trust | None = None
+    """How far these can be trusted, problem by problem."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tangents:
+    """How the solution moves, to first order, when the problem's data move along their tangents."""
+
+    x: np.ndarray
+    """(*, n)"""
+    z: np.ndarray
+    """(*, m)"""
+    y: np.ndarray
+    """(*, p)"""
+    z_box: np.ndarray
+    """(*, n)"""
+    trust: Trust | None = None
+    """How far these can be trusted, problem by problem."""
 
 
 class _Side(NamedTuple):

@@ -25,9 +25,10 @@ PRECISION = {
 
 # The stages of a solve, each for what those before left undecided: what they seek, and where they
 # differ from PRECISION. Most problems see the first one only. Its `leave` is for unbounded and
-# infeasible ones, which it cannot solve; the last ones are for the hardest of the Netlib and
-# Maros-Meszaros sets (perold needs the sixth, finnis the eighth) and for equations at an angle of
-# 1e-6 (the ninth).
+# infeasible ones, which it cannot solve. The last ones are for the hardest of the Netlib and
+# Maros-Meszaros sets (perold needs the sixth, finnis the eighth), for boxes far smaller than the
+# minimiser without them, which start off-centre before (the seventh), and for equations at an angle
+# of 1e-6 (the ninth).
 FARKAS = {"sought": FARKAS_RAY, "tol": 1e-20, "rho": 1e-10, "floor": 1e-15}
 DESCENT = {"sought": DESCENT_RAY, "tol": 1e-16, "steps": 60, "leave": 12}
 STAGES = {
@@ -38,7 +39,7 @@ STAGES = {
         FARKAS | {"steps": 120, "leave": 60},
         DESCENT | {"stiff": 1e7},
         {"rho": 1e-9, "delta": 1e-9, "floor": 1e-11, "leave": 15},
-        {"leave": 15},
+        {"leave": 15, "pull": 1e2},
         {"rho": 1e-11, "delta": 1e-11, "floor": 1e-13, "leave": 60},
         {"rho": 1e-13, "delta": 1e-15, "floor": 1e-16, "leave": 60},
     ),
@@ -75,7 +76,12 @@ def stages_of(dtype: np.dtype, tol: float, most: int) -> tuple[Parameters, ...]:
     """Every stage in full."""
     common = PRECISION[dtype] | {"shorten": SHORTEN, "reach": REACH, "patience": PATIENCE}
     common |= {"sought": MINIMUM, "max_iterations": most, "steps": most, "leave": most}
-    common |= {"tol": MARGIN[dtype] * tol, "keep": KEEP if most > 3 * KEEP else 0, "stiff": 1e5}
+    common |= {
+        "tol": MARGIN[dtype] * tol,
+        "keep": KEEP if most > 3 * KEEP else 0,
+        "stiff": 1e5,
+        "pull": 1.0,
+    }
     stages = []
     for stage in STAGES[dtype]:
         numbers = common | stage

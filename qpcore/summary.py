@@ -42,6 +42,8 @@ def _of_one(solution: Solution, size: str) -> Rows:
     rows = [("status", status.name)]
     if status is not Status.SOLVED:
         rows.append(("what to try", status.remedy))
+    if solution.closest:
+        rows.append(("answer", "that of the closest feasible problem"))
     rows += [
         ("size", size),
         ("iterations", f"{int(solution.iterations)}"),
@@ -63,6 +65,8 @@ def _of_batch(solution: Solution, size: str) -> Rows:
         return rows
     values, counts = np.unique(status, return_counts=True)
     rows += [(Status(v).name, f"{c}") for v, c in zip(values.tolist(), counts, strict=True)]
+    if solution.closest.any():
+        rows.append(("answered by the closest", f"{int(solution.closest.sum())}"))
     least, middle, most = np.quantile(solution.iterations, [0, 0.5, 1])
     rows.append(("iterations", f"min {least:g}, median {middle:g}, max {most:g}"))
     if solution.solved.any():

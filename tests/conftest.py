@@ -12,3 +12,13 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip("needs the problem collection in ../shared/data, absent here")
     return folder
+
+
+@pytest.fixture
+def one_torch_thread():
+    """Small tensors gain nothing from torch's threads, which spin on the cores of qpcore's."""
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install qpcore[torch]")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -44,6 +44,7 @@ def test_info_without_the_variable(capsys, monkeypatch):
 
 
 @pytest.mark.timeout(1800)  # with an empty cache, on a busy machine
+@pytest.mark.slow  # two minutes: it compiles everything
 def test_nothing_is_compiled_after_warmup():
     warmup = subprocess.run(
         [sys.executable, "-m", "qpcore", "warmup"], check=True, capture_output=True, text=True

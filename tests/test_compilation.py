@@ -42,7 +42,8 @@ def test_import_and_first_solve_take_a_second_and_a_half():
 
 def test_the_cache_knows_all_sources():
     stamp = compilation.source_stamp("cpu.py")
-    for dispatcher in (cpu.solve_range, cpu.differentiate_range, cpu.outer_products):
+    kernels = cpu.solve_range, cpu.differentiate_range, cpu.relax_range, cpu.outer_products
+    for dispatcher in kernels:
         assert dispatcher._cache._cache_file._source_stamp == stamp
 
 

@@ -1,5 +1,7 @@
 """A solution far away, or a steep cost, is no proof that there is none."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from checks import DUAL_INFEASIBLE, PRIMAL_INFEASIBLE, assert_solved
@@ -56,3 +58,12 @@ def test_no_wrong_verdict_in_float32(case):
         assert status not in (PRIMAL_INFEASIBLE, DUAL_INFEASIBLE), f"{status.name} at {size:.0e}"
         if solution.solved:
             assert_solved(solution, data, 1e-5)
+
+
+def test_minimiser_without_the_box_far_outside_of_it():
+    with np.load(Path(__file__).parent / "data" / "far_minimiser.npz") as arrays:
+        data = {**arrays, "lb": np.float64(-13), "ub": np.float64(13)}
+    assert abs(np.linalg.solve(data["Q"], data["q"])).max() > 100 * data["ub"]
+    solution = solve(**data, throw=False)
+    assert solution.solved
+    assert_solved(solution, data, 1e-8)

@@ -5,9 +5,9 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from qpcore import DeviceError, api, devices, solve
+from qpcore import DeviceError, devices, solve, solving
 from qpcore.kernels.workspace import elements
-from qpcore.plans import MOST_LANES, SCRATCH, THREADS, Device, plan
+from qpcore.plans import MOST_LANES, THREADS, Device, places_of, plan
 from qpcore.problem import Problem
 
 H100 = Device(multiprocessors=132, shared=227 * 1024)
@@ -19,7 +19,7 @@ def planned(n, m, p, batch, dtype=np.float64, shared=False, device=H100):
     Q, G, A = (np.zeros((*lead, k, n), dtype) for k in (n, m, p))
     q, h, b = (np.zeros((batch, k), dtype) for k in (n, m, p))
     problem = Problem.parse(Q, q, G, h, A, b)
-    return plan(api.data_of(problem), api.sizes_of(problem), 0, device)
+    return plan(solving.data_of(problem), solving.sizes_of(problem), 0, device)
 
 
 @pytest.mark.parametrize("size", [(1, 0, 0), (10, 10, 0), (32, 64, 8), (64, 20, 16), (100, 100, 0)])
@@ -28,14 +28,16 @@ def test_small_problems_live_in_shared_memory(size, dtype):
     n, m, p = size
     chosen = planned(n, m, p, 7, dtype)
     itemsize = np.dtype(dtype).itemsize
-    assert chosen.shared == itemsize * elements(n, m, p, m)
-    assert chosen.shared + itemsize * SCRATCH <= H100.shared
+    assert chosen.fits
+    assert chosen.shared == itemsize * (elements(n, m, p, m) + places_of(itemsize)[2])
+    assert chosen.shared <= H100.shared
     assert chosen.grid == 7
 
 
 def test_large_problems_live_in_global_memory_a_row_a_block():
     chosen = planned(250, 250, 0, 10_000)
-    assert chosen.shared == 0
+    assert not chosen.fits
+    assert chosen.shared == 8 * places_of(8)[2]
     assert chosen.grid == H100.multiprocessors * (256 // chosen.threads)
 
 
@@ -84,7 +86,7 @@ class OnGPU:
 def test_cuda_arrays_go_to_the_gpu_or_say_what_is_missing(monkeypatch):
     with pytest.raises(DeviceError):
         solve(OnGPU(), OnGPU())
-    monkeypatch.setattr(api, "gpu_driver", lambda: None)
+    monkeypatch.setattr(devices, "gpu_driver", lambda: None)
     with pytest.raises(ValueError, match="torch, cupy, numba"):
         solve(OnGPU(), OnGPU())
     with pytest.raises(ValueError, match="device is 'cpu'"):

@@ -81,6 +81,21 @@ def test_a_broken_promise_is_taken_back_in_float32():
     assert solution.status == Status.NUMERICAL_ERROR
 
 
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_the_short_cut_for_few_problems_bounds_every_mass(form):
+    kinds = set()
+    for seed, units in enumerate(np.logspace(-4, 6, 60)):
+        data = known(form, seed, (2,)).data
+        data["Q"], data["q"] = units * data["Q"], units * data["q"]
+        solution = solve(**data, throw=False, settings=Settings(tol=1e-6))
+        with np.errstate(invalid="ignore"):
+            clear, doubtful = promise.is_plainly_clear(solution), promise.is_doubtful(solution)
+        assert not (clear and doubtful.any())
+        kinds.add((clear, bool(doubtful.any())))
+    asked = {(False, False)} if form.rows == "mixed" else {(True, False), (False, False)}
+    assert kinds >= asked, "infinite limits take the long way, the others both"
+
+
 def test_neighbours_have_no_say():
     Q = np.array([[1.0, -1.0], [-1.0, 1.0]])
     bad, good = np.array([1e10 + 1, 1e10]), np.array([2.0, 1.0])

@@ -29,7 +29,7 @@ def test_blocks_run_in_order_and_print_what_their_comments_say(capsys, tmp_path,
         assert [RESIDUAL.sub("", line) for line in printed] == [
             RESIDUAL.sub("", line) for line in shown
         ]
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 7
 
 
 @pytest.mark.parametrize("status", Status)

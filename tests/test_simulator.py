@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from problems import Form, known
 
-from qpcore import Settings, Status, api, cpu, vjp
+from qpcore import Settings, Status, cpu, solving, vjp
 from qpcore import solve as solve_here
 from qpcore.kernels.transfer import Vectors
+from qpcore.linearise import rules_of
 from qpcore.problem import Problem
 from qpcore.stages import parameters_of
 
@@ -60,9 +61,14 @@ def test_a_block_answers_like_the_cpu(case):
     answer = Vectors(result.x, result.z, result.y, result.z_box)
     rng = np.random.default_rng(6)
     cotangents = Vectors(*(rng.standard_normal(part.shape) for part in answer))
-    at_answer = data, sizes, stages[0], answer, cotangents
-    adjoint = cpu.adjoint(*at_answer, SETTINGS.threads)
-    assert_close(in_simulator(differentiate, *at_answer, **limits), adjoint)
+    at_answer = data, sizes, rules_of(data.Q.dtype), answer, cotangents
+    expected = cpu.adjoint(*at_answer, SETTINGS.threads)
+    found = in_simulator(differentiate, *at_answer, **limits)
+    assert_close(found.adjoint, expected.adjoint)
+    assert_close(found.answer, expected.answer)
+    # Condition and error are ratios of rounding errors, in part.
+    np.testing.assert_allclose(found.certificate[:, 0], expected.certificate[:, 0], rtol=1e-6)
+    np.testing.assert_allclose(found.certificate[:, 2], expected.certificate[:, 2], rtol=0.5)
 
 
 def test_tensors_are_solved_where_they_lie():
@@ -91,7 +97,7 @@ def test_a_block_finds_the_rays_that_the_cpu_finds(case):
 def arguments(given):
     """What the drivers take: data, sizes, stages."""
     problem = Problem.parse(**given)
-    return api.data_of(problem), api.sizes_of(problem), parameters_of(problem, SETTINGS)
+    return solving.data_of(problem), solving.sizes_of(problem), parameters_of(problem, SETTINGS)
 
 
 def assert_close(found, expected, trace=1e-8, tight=1e-10):
@@ -122,30 +128,37 @@ def solve(data, sizes, stages, **limits):
     return driver(**limits).solve(data, sizes, stages, trace=True)
 
 
-def differentiate(data, sizes, parameters, answer, cotangents, **limits):
+def differentiate(data, sizes, rules, answer, cotangents, **limits):
     """Solve the adjoint systems by the GPU driver."""
-    return driver(**limits).adjoint(data, sizes, parameters, answer, cotangents)
+    return driver(**limits).adjoint(data, sizes, rules, answer, cotangents)
 
 
 def solve_tensors(given, settings, dx):
     """Solve tensors and differentiate, as if they lay on a GPU; answers and gradients."""
     import torch
 
-    from qpcore import libraries
-
-    gpu = driver()
-    gpu.view = lambda tensor: tensor.numpy()
-    api.gpu_driver = lambda: gpu
-    api.is_on_gpu = lambda value: isinstance(value, torch.Tensor)
-    libraries.Torch.stream = lambda library: 0
+    pretend_on_gpu()
     tensors = {name: torch.from_numpy(np.array(value)) for name, value in given.items()}
-    solution = api.solve(**tensors, settings=settings)
-    gradients = api.vjp(solution, dx=torch.from_numpy(dx))
+    solution = solve_here(**tensors, settings=settings)
+    gradients = vjp(solution, dx=torch.from_numpy(dx))
     found = [getattr(solution, name) for name in ANSWERS]
     found += [getattr(gradients, name) for name in given]
     assert all(isinstance(tensor, torch.Tensor) for tensor in found)
     assert solution.on_host().primal_residual().shape == solution.status.shape
     return [tensor.numpy() for tensor in found]
+
+
+def pretend_on_gpu(**limits):
+    """Let every tensor pass for one that lies on a GPU."""
+    import torch
+
+    from qpcore import devices, libraries
+
+    gpu = driver(**limits)
+    gpu.view = lambda tensor: tensor.numpy()
+    devices.gpu_driver = lambda: gpu
+    devices.is_on_gpu = lambda value: isinstance(value, torch.Tensor)
+    libraries.Torch.stream = lambda library: 0
 
 
 def driver(shared=48 * 1024, free=np.inf):

@@ -1,5 +1,6 @@
 """Gradients against central differences of exact answers, in every form and batch."""
 
+import tracemalloc
 from functools import cache
 
 import numpy as np
@@ -9,7 +10,7 @@ from oracle import CORE, Point, differences, pull_back
 from problems import Form, Known, neighbours
 from pullback import TIGHT, assert_close, at, drawn, oracle_gradients, pulled, random_cotangent
 
-from qpcore import solve, vjp
+from qpcore import ProblemError, solve, vjp
 
 FULL = Form(6, 9, 2, rows="both", box="both")
 
@@ -120,3 +121,31 @@ def test_a_limit_given_as_one_number_gets_the_sum_over_the_entries():
     gradients = vjp(solve(**data, lb=-1.0, ub=1.0), dx=np.ones((2, 3)))
     assert gradients.ub.shape == gradients.lb.shape == ()
     np.testing.assert_allclose([gradients.ub, gradients.lb], [3, 0], atol=1e-6)
+
+
+def test_shared_matrices_cost_no_memory_per_problem():
+    """Peak growth below 3 (n + m + p) numbers a problem, all gradients included."""
+    n, m, p, batch = 30, 20, 10, 2000
+    problem = drawn(Form(n, m, p), 116).data
+    q = problem["q"] + 1e-3 * np.random.default_rng(117).standard_normal((batch, n))
+    solution = solve(**problem | {"q": q})
+    dx = np.ones_like(solution.x)
+    vjp(solution, dx=dx)
+    tracemalloc.start()
+    vjp(solution, dx=dx)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * batch * (n + m + p) * 8, f"{peak / batch / (n + m + p) / 8:.2f} numbers"
+
+
+def test_only_wanted_gradients_are_computed():
+    problems, solution, _ = measured(FULL)
+    cotangent = random_cotangent(problems.answer)
+    every = vjp(solution, *cotangent)
+    some = vjp(solution, *cotangent, wanted=["q", "h_lower"])
+    np.testing.assert_array_equal(some.q, every.q)
+    np.testing.assert_array_equal(some.h_lower, every.h_lower)
+    assert some.Q is None
+    assert some.G is None
+    with pytest.raises(ProblemError, match="H"):
+        vjp(solution, *cotangent, wanted=["H"])

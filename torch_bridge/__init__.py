@@ -9,7 +9,8 @@ except ModuleNotFoundError as error:
         "torch_bridge needs PyTorch, which is not installed: pip install qpcore[torch]"
     ) from error
 
-from torch_bridge.function import QPResult, solve_qp
+import torch_bridge.dispatch  # noqa: F401  rules of the operators
+from torch_bridge.function import GradInfo, QPResult, solve_qp
 from torch_bridge.layer import OptNetLayer, QPLayer
 
-__all__ = ["OptNetLayer", "QPLayer", "QPResult", "solve_qp"]
+__all__ = ["GradInfo", "OptNetLayer", "QPLayer", "QPResult", "solve_qp"]

@@ -1,20 +1,35 @@
-"""What autograd must know of a QP: `qpcore.solve` forward, `qpcore.vjp` backward. No maths."""
+"""`solve_qp`: a batch of QPs as one differentiable function of tensors."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from torch.autograd import Function
+from torch.autograd import forward_ad
 
-import qpcore
-from qpcore import ProblemError, Settings
+from qpcore import Settings
+from torch_bridge.arguments import autocast_dtypes, checked, device_type, widened
+from torch_bridge.autograd import Solve, trust_of
+from torch_bridge.operators import encoded
 
-ARGUMENTS = ("Q", "q", "G", "h", "A", "b", "lb", "ub", "h_lower")
-OUTPUTS = ("x", "z", "y", "z_box", "status", "iterations")
-SCALARS_ALLOWED = ("h", "h_lower", "lb", "ub")
-"""Limits, for which one number may stand for all entries."""
+
+class GradInfo(NamedTuple):
+    """How far the gradients of a backward pass can be trusted; fields as in `qpcore.Trust`.
+
+    NaN, and not trusted, in problems without an answer to differentiate.
+    """
+
+    margin: torch.Tensor
+    """(*), 0 to 1: near zero, a constraint is active with multiplier zero; zero where x or the
+    multipliers are not unique."""
+    residual: torch.Tensor
+    """(*), relative residual of the linear system behind the gradient."""
+    condition: torch.Tensor
+    """(*), how much that system enlarges errors."""
+    error: torch.Tensor
+    """(*), estimate of the relative error of the gradient."""
+    trusted: torch.Tensor
+    """(*), bool, the verdict."""
 
 
 class QPResult(NamedTuple):
@@ -32,6 +47,19 @@ class QPResult(NamedTuple):
     """(*), int8, values of `qpcore.Status`; has no gradient."""
     iterations: torch.Tensor
     """(*), int32; has no gradient."""
+
+    @property
+    def grad_info(self) -> GradInfo | None:
+        """How far the gradients of the latest ``backward()`` through this result can be trusted.
+
+        It costs nothing: a plain backward pass in eager mode computes it anyway. None where there
+        was no such pass: before it, where no argument requires grad, after one with
+        ``create_graph=True``, in forward mode, under `torch.func` and `torch.vmap`, in a result
+        that comes out of a compiled or exported function, and where the tensors of the result are
+        no longer those of `solve_qp`. There `qpcore.vjp` on arrays tells.
+        """
+        trust = trust_of(self[:4])
+        return None if trust is None else GradInfo(*trust)
 
 
 def solve_qp(
@@ -61,8 +89,12 @@ def solve_qp(
     tensor is not copied either, but autograd wants its gradient at full size: pass shared
     parameters unexpanded.
 
-    CPU tensors go in and come out without a copy where they are contiguous. First derivatives by
-    reverse mode only: a second derivative, forward mode and `torch.vmap` raise.
+    Tensors go in and come out without a copy where they are contiguous. CUDA tensors are solved on
+    their own device, on its current stream; with ``throw=False`` nothing waits for the GPU, and
+    after a first call the same shapes can be captured in a CUDA graph. Derivatives of every order,
+    in both modes, under `torch.func`, `torch.vmap` and `torch.compile`: the README has a
+    table. Inside `torch.autocast` tensors may be of half precision and of several dtypes; they are
+    widened to the widest of them, at least float32, and the answer is of the widest as it came.
 
     Parameters
     ----------
@@ -84,12 +116,14 @@ def solve_qp(
     throw : bool
         Whether one unsolved problem is an error. If False, its status says what happened, and what
         has no meaning is NaN: select before you reduce, ``loss[status == Status.SOLVED].mean()``.
-        The problems left out then add exactly zero to every gradient.
+        The problems left out then add exactly zero to every gradient. It lets infeasible
+        problems pass that ``Settings(infeasible="closest")`` has answered.
 
     Returns
     -------
     QPResult
-        Named tuple (x, z, y, z_box, status, iterations), with Qx + q + Gᵀz + Aᵀy + z_box = 0.
+        Named tuple (x, z, y, z_box, status, iterations), with Qx + q + Gᵀz + Aᵀy + z_box = 0. After
+        ``backward()`` its `grad_info` says how far the gradients can be trusted.
 
     Raises
     ------
@@ -105,108 +139,17 @@ def solve_qp(
     gradient is one of several candidates.
     """
     given = {"Q": Q, "q": q, "G": G, "h": h, "A": A, "b": b, "lb": lb, "ub": ub, "h_lower": h_lower}
-    arguments = [_checked(name, value, Q) for name, value in given.items()]
-    return QPResult(*_Solve.apply(settings, throw, *arguments))
+    if torch.is_autocast_enabled(device_type(Q)):
+        compute, give_back = autocast_dtypes(given)
+        result = _solve(settings, throw, checked(widened(given, compute)))
+        return QPResult(*(t.to(give_back) if t.dtype == compute else t for t in result))
+    return QPResult(*_solve(settings, throw, checked(given)))
 
 
-class _Solve(Function):
-    """(problem) -> (x, z, y, z_box, status, iterations)."""
+def _solve(settings: Settings, throw: bool, problem: list[torch.Tensor | None]) -> tuple:
+    """Solve, in a way that the compiler can follow if it is watching."""
+    if torch.compiler.is_compiling():
+        from torch_bridge.in_graph import solve_in_graph, values_of
 
-    @staticmethod
-    def forward(settings: Settings, throw: bool, *arguments: torch.Tensor | None) -> tuple:
-        problem = dict(zip(ARGUMENTS, map(_to_numpy, arguments), strict=True))
-        solution = qpcore.solve(**problem, settings=settings, throw=throw)
-        return tuple(torch.from_dlpack(getattr(solution, name)) for name in OUTPUTS)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
-        ctx.settings, _, *arguments = inputs
-        # An output that the loss does not use has cotangent None instead of an array of zeros.
-        ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(*output[4:])
-        # The tensors and not the Solution: so autograd notices if one has been changed in place.
-        ctx.save_for_backward(*arguments, *output)
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: torch.Tensor | None) -> tuple:
-        wanted = ctx.needs_input_grad[2:]
-        gradients = _Adjoint.apply(ctx.settings, wanted, *cotangents[:4], *ctx.saved_tensors)
-        return None, None, *gradients
-
-
-class _Adjoint(Function):
-    """(cotangents of x, z, y, z_box; problem; answers) -> gradients of the problem.
-
-    The backward of `_Solve`, as a function of its own because `once_differentiable` would not do:
-    with a loss linear in x it returns gradients without a graph, and a second derivative that also
-    has other terms then lacks this one without a word.
-    """
-
-    @staticmethod
-    def forward(
-        settings: Settings, wanted: tuple[bool, ...], *tensors: torch.Tensor | None
-    ) -> tuple:
-        arrays = [_to_numpy(tensor) for tensor in tensors]
-        cotangents, arguments, answers = arrays[:4], arrays[4:13], arrays[13:]
-        solution = qpcore.Solution(
-            problem=qpcore.Problem.parse(**dict(zip(ARGUMENTS, arguments, strict=True))),
-            settings=settings,
-            **dict(zip(OUTPUTS, answers, strict=True)),
-        )
-        gradients = qpcore.vjp(solution, *cotangents)
-        found = [getattr(gradients, name) for name in ARGUMENTS]
-        return tuple(
-            torch.from_dlpack(gradient) if want and gradient is not None else None
-            for gradient, want in zip(found, wanted, strict=True)
-        )
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: torch.Tensor | None) -> tuple:
-        raise NotImplementedError(
-            "solve_qp has first derivatives only; this is the derivative of its gradient. "
-            "Usual cause: create_graph=True, as in a gradient penalty or a Hessian. "
-            "Detach the gradient if its own derivative may be dropped."
-        )
-
-
-def _checked(name: str, value: torch.Tensor | float | None, Q: torch.Tensor) -> torch.Tensor | None:
-    """Return the argument as a CPU tensor of Q's dtype, a number as a 0-d one; else complain."""
-    if value is None and name not in ("Q", "q"):
-        return None
-    if name in SCALARS_ALLOWED and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return torch.tensor(float(value), dtype=Q.dtype)
-    if not isinstance(value, torch.Tensor):
-        expected = "a torch.Tensor or a float" if name in SCALARS_ALLOWED else "a torch.Tensor"
-        raise ProblemError(
-            f"{name} is a {type(value).__name__}; expected {expected}. "
-            "Usual cause: NumPy arrays or lists, which go to qpcore.solve."
-        )
-    if value.device.type != "cpu":
-        raise ProblemError(
-            f"{name} lies on {value.device}; expected the CPU. CUDA tensors come with the extra "
-            f"qpcore[cuda] in a later version; until then {name}.cpu() lets gradients through."
-        )
-    if value.layout is not torch.strided:
-        raise ProblemError(
-            f"{name} has layout {value.layout}; expected a dense tensor; use {name}.to_dense()."
-        )
-    if value.dtype not in (torch.float64, torch.float32):
-        raise ProblemError(
-            f"{name} has dtype {value.dtype}; expected torch.float64 or torch.float32. "
-            "Usual cause: integer data, or half precision from autocast."
-        )
-    if value.dtype != Q.dtype:
-        raise ProblemError(
-            f"{name} has dtype {value.dtype}; expected {Q.dtype}, the dtype of Q. "
-            f"Usual cause: data from NumPy, float64, beside float32 parameters; use {name}.to(Q)."
-        )
-    return value
-
-
-def _to_numpy(tensor: torch.Tensor | None) -> Any:
-    """View a CPU tensor as an array: same memory, but for a lazy negation, which is carried out."""
-    return None if tensor is None else np.from_dlpack(tensor.detach().resolve_neg())
+        return solve_in_graph(values_of(settings), throw, forward_ad._current_level, *problem)
+    return Solve.apply(encoded(settings), throw, *problem)

@@ -129,10 +129,12 @@ class OptNetLayer(nn.Module):
 
     def forward(self, q: torch.Tensor) -> torch.Tensor:
         """Return the minimisers x, (*, n), for linear terms q, (*, n)."""
-        L = self.L.tril()
-        Q = L @ L.mT + self.eps * torch.eye(self.n, device=L.device, dtype=L.dtype)
-        h = self.G @ self.x0 + self.log_s0.exp()
-        b = self.A @ self.x0
+        # In half, Q might not be convex.
+        with torch.autocast(self.L.device.type, enabled=False):
+            L = self.L.tril()
+            Q = L @ L.mT + self.eps * torch.eye(self.n, device=L.device, dtype=L.dtype)
+            h = self.G @ self.x0 + self.log_s0.exp()
+            b = self.A @ self.x0
         return solve_qp(Q, q, self.G, h, self.A, b, settings=self.settings, throw=self.throw).x
 
     def extra_repr(self) -> str:

@@ -6,41 +6,11 @@ all that lies right of it, and triangular solves need no sum over the team. Equa
 data and results, are the same; rounding differs. `dense.py` chooses between the two.
 """
 
-from numba import types
-from numba.core import config
-from numba.extending import intrinsic
-
 from qpcore.kernels.factor import inverse_root, store_row, tile_rows
 from qpcore.kernels.linalg import gather, scatter
 from qpcore.kernels.lower import assemble, explain
 from qpcore.kernels.machine import barrier, kernel, like
 from qpcore.kernels.rows import TILE, four
-
-# ---- code ----------------------------------------------------------------------------------------
-
-
-@intrinsic
-def apart(typing_context):
-    """Keep the function that says so out of its callers' code on a GPU.
-
-    As one piece a kernel takes minutes to compile, and more of its registers overflow. The price is
-    that such a function does not know shared memory from global: an address then takes twice as
-    many instructions. `factor`, where most of the time goes, stays with its callers for that.
-    """
-
-    def codegen(context, builder, signature, arguments):
-        if "nvptx" in builder.module.triple:
-            builder.function.attributes.add("noinline")
-        return context.get_dummy_value()
-
-    return types.void(), codegen
-
-
-if config.ENABLE_CUDASIM:
-
-    def apart():
-        """Plain Python functions are always apart."""
-
 
 # ---- the factor ----------------------------------------------------------------------------------
 
@@ -109,7 +79,6 @@ def diagonal_tile(K, diagonal, start, end, negative, floor):
 @kernel
 def solve_factored(K, diagonal, n, coupled, v, team):
     """Solve L S Lᵀ u = v in place (10), as `linalg.solve_factored` does it."""
-    apart()
     size, alone = v.shape[0], 0 if coupled else n
     for j in range(team.lane, alone, team.width):
         v[j] *= diagonal[j]
@@ -179,7 +148,6 @@ def solve_upper_tile(K, diagonal, start, v, team):
 @kernel
 def multiply(out, M, v, team):
     """out = M v, a row a lane."""
-    apart()
     for i in range(team.lane, M.shape[0], team.width):
         total, row = like(0, out[i]), M[i]
         for k in range(M.shape[1]):
@@ -191,7 +159,6 @@ def multiply(out, M, v, team):
 @kernel
 def multiply_transposed(out, M, u, team):
     """out = Mᵀ u, a column a lane."""
-    apart()
     for k in range(team.lane, M.shape[1], team.width):
         total = like(0, out[k])
         for i in range(M.shape[0]):
@@ -203,7 +170,6 @@ def multiply_transposed(out, M, u, team):
 @kernel
 def multiply_symmetric(out, K, diagonal, coupled, v, team):
     """out = Q v, from Q's diagonal and, if `coupled`, its strict upper triangle in that of K."""
-    apart()
     n = out.shape[0]
     for k in range(team.lane, n, team.width):
         total = diagonal[k] * v[k]

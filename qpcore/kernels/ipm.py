@@ -68,9 +68,21 @@ FIRMER, FIRMEST = 100.0, 1e7
 # SOLVED (5). reach: residuals aimed at, as multiples of tol. ray: certificates (6). rho, delta,
 # floor: regularisation (7). convexity: what rounding may take from Q's eigenvalues. shorten: share
 # of the step to the boundary that is taken (11). careful: refine every step. stiff: weight of x'Qx
-# where a direction is sought that Q does not feel (6).
+# where a direction is sought that Q does not feel (6). pull: weight of the rows at the start (12).
 WHOLE = ("sought", "max_iterations", "steps", "patience", "leave", "keep")
-REAL = ("tol", "reach", "ray", "rho", "delta", "floor", "convexity", "shorten", "careful", "stiff")
+REAL = (
+    "tol",
+    "reach",
+    "ray",
+    "rho",
+    "delta",
+    "floor",
+    "convexity",
+    "shorten",
+    "careful",
+    "stiff",
+    "pull",
+)
 Parameters = namedtuple("Parameters", WHOLE + REAL)
 
 

@@ -16,7 +16,7 @@ CLOSE = 1e-8
 def start(work, status, parameters, sizes, team):
     """Least squares for the slacks, then slacks and multipliers moved into the orthant (12)."""
     qp, scale, at, best, residual, step, fix, system, products, outcome = work
-    place_at_zero(qp, at, residual, step, sizes, team)
+    place_at_zero(qp, at, residual, step, parameters.pull, sizes, team)
     one = like(1, qp.q[0])
     regularise(system, parameters.rho * one, parameters.delta * one, team)
     weigh(qp, at, system, sizes, team)
@@ -28,7 +28,7 @@ def start(work, status, parameters, sizes, team):
 
 
 @kernel
-def place_at_zero(qp, at, residual, step, sizes, team):
+def place_at_zero(qp, at, residual, step, pull, sizes, team):
     """Zero variables and slacks, whose residuals are the data; weight one on every side."""
     zero, one = like(0, qp.q[0]), like(1, qp.q[0])
     for j in range(team.lane, sizes.n, team.width):
@@ -41,7 +41,7 @@ def place_at_zero(qp, at, residual, step, sizes, team):
         at.v[i] = zero
         for side in range(2):
             at.s[side, i] = one
-            at.z[side, i] = qp.present[side, i]
+            at.z[side, i] = qp.present[side, i] * pull
             step.target[side, i] = zero
             residual.sides[side, i] = qp.present[side, i] * outward(side, qp.limit[side, i])
         residual.sides[0, i] += qp.fixed[i] * qp.limit[0, i]

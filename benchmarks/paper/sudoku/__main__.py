@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numba
 import numpy as np
 import torch
 from rich.console import Console, Group
@@ -19,8 +16,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-import qpcore
-from benchmarks.machine import processor
+from benchmarks.paper import command
 from benchmarks.paper.sudoku import plot
 from benchmarks.paper.sudoku.clip import FACTOR
 from benchmarks.paper.sudoku.model import SudokuLayer
@@ -33,7 +29,7 @@ PUZZLE_SEED = 0
 
 COLUMNS = ("epoch", "train MSE", "error", "test MSE", "error", "seconds", "unsolved QPs")
 
-RESULTS = Path(__file__).parents[2] / "results" / "sudoku"
+RESULTS = command.RESULTS / "sudoku"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -59,16 +55,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             runs.append(learn(layer, training, test, options.epochs, title, console))
             ends.append((start, rules_of(layer)))
             reports.append(summary(seed, clip, runs[-1], layer))
-    options.out.mkdir(parents=True, exist_ok=True)
-    plot.plot_curves(groups, options.out / "curves.png")
-    plot.plot_rules(*ends[0], options.out / "rules.png")
+    out = command.folder(options, "sudoku")
+    plot.plot_curves(groups, out / "curves.png")
+    plot.plot_rules(*ends[0], out / "rules.png")
     report = {
         "puzzles": describe(options, training, test),
-        "machine": machine(),
+        "machine": command.machine(),
+        "summary": [spread(clip, groups[setting(clip)]) for clip in options.clip],
         "runs": reports,
     }
-    (options.out / "results.json").write_text(json.dumps(report, indent=1) + "\n")
-    console.print(f"results.json, curves.png and rules.png are in {options.out}")
+    (out / "results.json").write_text(json.dumps(report, indent=1) + "\n")
+    console.print(f"results.json, curves.png and rules.png are in {out}")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -86,7 +83,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="longest gradient of one problem, in medians of its batch; inf: as the authors",
     )
     parser.add_argument("--quick", action="store_true", help="450 puzzles, 2 epochs, for tests")
-    parser.add_argument("--out", type=Path, metavar="DIR", default=RESULTS)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: results/sudoku")
     options = parser.parse_args(arguments)
     if options.epochs < 1:
         parser.error(f"--epochs is {options.epochs}; expected 1 or more")
@@ -167,6 +164,19 @@ def summary(seed: int, clip: float, run: list[Epoch], layer: SudokuLayer) -> dic
     }
 
 
+def spread(clip: float, runs: Sequence[Sequence[Epoch]]) -> dict:
+    """Mean over the seeds and their standard deviation, for each epoch."""
+    facts: dict = {"clip": clip if math.isfinite(clip) else None, "seeds": len(runs), "epochs": []}
+    for lines in zip(*runs, strict=True):
+        entry: dict = {"epoch": lines[0].epoch}
+        for name in ("error", "mse"):
+            values = [getattr(line.test, name) for line in lines]
+            deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+            entry[f"test {name}"] = {"mean": float(np.mean(values)), "spread": deviation}
+        facts["epochs"].append(entry)
+    return facts
+
+
 def rules_of(layer: SudokuLayer) -> np.ndarray:
     """Copy of the layer's A."""
     return layer.A.detach().numpy().copy()
@@ -183,20 +193,6 @@ def describe(options: argparse.Namespace, training: Puzzles, test: Puzzles) -> d
         "test puzzles that are also training puzzles": repeated,
         "test puzzles with one solution": int((completions(test.features) == 1).sum()),
         "mean clues": float(training.features.sum() / len(training)),
-    }
-
-
-def machine() -> dict:
-    """What the seconds were measured with."""
-    return {
-        "cpu": processor(),
-        "cpus": os.cpu_count(),
-        "qpcore threads": qpcore.Settings().thread_count(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "numba": numba.__version__,
-        "torch": torch.__version__,
-        "qpcore": qpcore.__version__,
     }
 
 

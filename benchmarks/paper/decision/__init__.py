@@ -1,0 +1,1 @@
+"""Decision-focused learning: a prediction is trained for the decision that is made with it."""

@@ -1,0 +1,83 @@
+"""From a Problem to its Solution, through a driver."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from qpcore import cpu, devices, there
+from qpcore.errors import ProblemError
+from qpcore.kernels.transfer import Result
+from qpcore.kernels.workspace import Data, Sizes
+from qpcore.problem import Problem
+from qpcore.problem_there import problem_of
+from qpcore.promise import take_back
+from qpcore.settings import Settings
+from qpcore.solution import Solution
+from qpcore.stages import parameters_of
+from qpcore.trace import Trace
+
+
+def solve_problem(problem: Problem, settings: Settings, device: str = "cpu") -> Solution:
+    """Solve a batch of NumPy arrays that was checked; statuses say how each problem ended."""
+    arguments = data_of(problem), sizes_of(problem), parameters_of(problem, settings)
+    if device == "cuda":
+        result = devices.gpu_driver().solve(*arguments, bool(settings.trace))
+    else:
+        result = cpu.solve(*arguments, settings.thread_count(), bool(settings.trace))
+    batch = problem.batch_shape
+    x, z, y, z_box = (v.reshape(*batch, v.shape[-1]) for v in result[:4])
+    status, iterations = result.status.reshape(batch), result.iterations.reshape(batch)
+    trace = trace_of(result, batch) if settings.trace else None
+    solution = Solution(x, z, y, z_box, status, iterations, problem, settings, trace, device)
+    take_back(solution)
+    return solution
+
+
+def solve_there(given: dict[str, Any], settings: Settings) -> Solution:
+    """Solve CUDA arrays where they lie.
+
+    Raises
+    ------
+    ProblemError
+        The arrays make no QP, or the settings ask for what needs them on the host.
+    """
+    closest = settings.infeasible == "closest"
+    for asked, setting in ((settings.trace, "trace=True"), (closest, "infeasible='closest'")):
+        if asked:
+            raise ProblemError(
+                f"Settings({setting}) needs NumPy arrays: copy them, and leave the work to the GPU "
+                "with device='cuda'."
+            )
+    gpu = devices.gpu_driver()
+    problem = problem_of(given)
+    found = there.solve(gpu, problem, sizes_of(problem), settings)
+    return Solution(**found, problem=problem, settings=settings, device="cuda")
+
+
+def trace_of(result: Result, batch: tuple[int, ...]) -> Trace:
+    """The solver's notes up to the last iterate of the batch, one array for each kind."""
+    reached = int(result.iterations.max(initial=0)) + 1
+    kinds = np.moveaxis(result.trace[:, :reached], -1, 0)
+    return Trace(*(np.ascontiguousarray(notes).reshape(*batch, reached) for notes in kinds))
+
+
+def data_of(problem: Problem) -> Data:
+    """The problem as the drivers take it."""
+    names = Data._fields[:-1]
+    entry = np.zeros((len(names), problem.batch_size), np.int64)
+    arrays = [problem.compact(name) for name in names]
+    for row, name, array in zip(entry, names, arrays, strict=True):
+        if len(array) != 1:
+            row[:] = problem.index(name)
+    return Data._make([*arrays, entry])
+
+
+def sizes_of(problem: Problem) -> Sizes:
+    """Sizes, and the ranges of rows of [G; I] that have an upper and a lower side."""
+    n, m, p = problem.n, problem.m, problem.p
+    has_box = problem.lb is not None or problem.ub is not None
+    first = (0 if problem.h is not None else m, 0 if problem.h_lower is not None else m)
+    last = (m + n * (problem.ub is not None), m + n * (problem.lb is not None))
+    return Sizes(n, m, p, m + n * has_box, first, last)

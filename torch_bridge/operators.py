@@ -1,0 +1,187 @@
+"""The entries to qpcore as PyTorch operators, which tracers put into their graphs unopened.
+
+They compute on plain memory; derivatives are made of them in `autograd.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from enum import Enum
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+import qpcore
+from qpcore import Settings, devices
+from qpcore.problem_there import problem_of
+from torch_bridge.arguments import CORE_AXES
+
+OUTPUTS = ("x", "z", "y", "z_box", "status", "iterations")
+TRUST = tuple(field.name for field in fields(qpcore.Trust))
+
+Tensors = Sequence["torch.Tensor | None"]
+
+library = torch.library.Library("qpcore", "DEF")
+library.define(
+    "solve(str settings, bool throw, Tensor?[] problem) "
+    "-> (Tensor x, Tensor z, Tensor y, Tensor z_box, Tensor status, Tensor iterations)"
+)
+library.define(
+    "kkt_solve(str settings, Tensor?[] right, Tensor?[] problem, Tensor[] answer) "
+    "-> (Tensor x, Tensor z, Tensor y, Tensor z_box)"
+)
+library.define(
+    "gradients(str settings, bool[] wanted, Tensor?[] cotangents, Tensor?[] problem, "
+    "Tensor[] answer) -> (Tensor[] gradients, Tensor[] trust)"
+)
+
+
+@lru_cache(maxsize=64)
+def encoded(settings: Settings) -> str:
+    """Settings as text: operators take numbers, text and tensors only."""
+    return json.dumps(asdict(settings), default=as_plain)
+
+
+@lru_cache(maxsize=64)
+def decoded(text: str) -> Settings:
+    """The settings that `encoded` wrote."""
+    fields, defaults = json.loads(text), asdict(Settings())
+    choices = {name: type(value) for name, value in defaults.items() if isinstance(value, Enum)}
+    return Settings(**fields | {name: kind(fields[name]) for name, kind in choices.items()})
+
+
+def as_plain(value: Any) -> Any:
+    """The value of a choice, or the number in a NumPy scalar."""
+    return value.value if isinstance(value, Enum) else value.item()
+
+
+def solve(settings: str, throw: bool, problem: Tensors) -> tuple[torch.Tensor, ...]:
+    """`qpcore.solve`: x, z, y, z_box, status, iterations."""
+    arrays = dict(zip(CORE_AXES, map(to_array, problem), strict=True))
+    solution = qpcore.solve(**arrays, settings=decoded(settings), throw=throw)
+    return tuple(to_tensor(getattr(solution, name)) for name in OUTPUTS)
+
+
+def kkt_solve(
+    settings: str, right: Tensors, problem: Tensors, answer: Sequence[torch.Tensor]
+) -> tuple[torch.Tensor, ...]:
+    """`qpcore.solve_at_answer`, for right-hand sides of the batch shape of the answer."""
+    solution = solution_of(settings, problem, answer)
+    found = qpcore.solve_at_answer(solution, *map(to_array, right))
+    return tuple(map(to_tensor, found))
+
+
+def gradients(
+    settings: str,
+    wanted: Sequence[bool],
+    cotangents: Tensors,
+    problem: Tensors,
+    answer: Sequence[torch.Tensor],
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """`qpcore.vjp`: the gradients of those arguments that are wanted, and the fields of `Trust`."""
+    solution = solution_of(settings, problem, answer)
+    names = [name for name, want in zip(CORE_AXES, wanted, strict=True) if want]
+    found = qpcore.vjp(solution, *map(to_array, cotangents), wanted=names)
+    result = []
+    for name, argument, want in zip(CORE_AXES, problem, wanted, strict=True):
+        if want and argument is not None:
+            gradient = getattr(found, name)  # None where there are no rows
+            empty = gradient is None
+            result.append(torch.zeros_like(argument) if empty else to_tensor(gradient))
+    return result, [to_tensor(getattr(found.trust, name)) for name in TRUST]
+
+
+def solution_of(settings: str, problem: Tensors, answer: Sequence[torch.Tensor]) -> Any:
+    """The Solution that an answer was, with the batch shape of the answer."""
+    given = dict(zip(CORE_AXES, problem, strict=True))
+    q, batch = given["q"], answer[4].shape
+    assert q is not None
+    if torch.broadcast_shapes(batch, q.shape[:-1]) != q.shape[:-1]:
+        # Under vmap the right-hand sides alone may be batched. Expanded axes are not copied.
+        given["q"] = q.expand(*batch, q.shape[-1])
+    arrays = {name: to_array(tensor) for name, tensor in given.items()}
+    parts = dict(zip(OUTPUTS, map(to_array, answer), strict=True))
+    on_gpu = devices.is_on_gpu(answer[0])
+    parsed = problem_of(arrays) if on_gpu else qpcore.Problem.parse(**arrays)
+    device = "cuda" if on_gpu else "cpu"
+    return qpcore.Solution(**parts, problem=parsed, settings=decoded(settings), device=device)
+
+
+def to_array(tensor: torch.Tensor | None) -> Any:
+    """View a CPU tensor as a NumPy array, a CUDA tensor as one without a history: same memory.
+
+    A lazy negation is carried out, and so are the zeros without memory which forward mode makes;
+    `np.from_dlpack` would read those from wherever they happen to point.
+    """
+    if tensor is None:
+        return None
+    if not devices.is_on_gpu(tensor):
+        return tensor.numpy(force=True)
+    plain = tensor.detach()
+    if plain._is_zerotensor():
+        return torch.zeros(plain.shape, dtype=plain.dtype, device=plain.device)
+    return plain.resolve_neg()
+
+
+def to_tensor(array: Any) -> torch.Tensor:
+    """View what came back as a tensor."""
+    if isinstance(array, torch.Tensor):
+        return array
+    return torch.from_dlpack(array) if array.ndim else torch.from_numpy(np.asarray(array))
+
+
+def fake_solve(settings: str, throw: bool, problem: Tensors) -> tuple[torch.Tensor, ...]:
+    """Shapes and dtypes of `solve`."""
+    Q, _, G, _, A, *_ = problem
+    assert Q is not None
+    leads = [
+        tensor.shape[: max(0, tensor.ndim - axes)]
+        for tensor, axes in zip(problem, CORE_AXES.values(), strict=True)
+        if tensor is not None
+    ]
+    batch, n = torch.broadcast_shapes(*leads), Q.shape[-1]
+    m, p = (0 if M is None else M.shape[-2] for M in (G, A))
+    vectors = [Q.new_empty((*batch, size)) for size in (n, m, p, n)]
+    return *vectors, Q.new_empty(batch, dtype=torch.int8), Q.new_empty(batch, dtype=torch.int32)
+
+
+def fake_kkt_solve(
+    settings: str, right: Tensors, problem: Tensors, answer: Sequence[torch.Tensor]
+) -> tuple[torch.Tensor, ...]:
+    """Shapes and dtypes of `kkt_solve`."""
+    return tuple(part.new_empty(part.shape) for part in answer[:4])
+
+
+def fake_gradients(
+    settings: str,
+    wanted: Sequence[bool],
+    cotangents: Tensors,
+    problem: Tensors,
+    answer: Sequence[torch.Tensor],
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Shapes and dtypes of `gradients`."""
+    pairs = zip(problem, wanted, strict=True)
+    found = [t.new_empty(t.shape) for t, want in pairs if want and t is not None]
+    x, *_, status, _ = answer
+    trust = [x.new_empty(status.shape) for _ in TRUST[:-1]]
+    return found, [*trust, x.new_empty(status.shape, dtype=torch.bool)]
+
+
+def call(name: str, *inputs: Any) -> Any:
+    """Call an operator from within an autograd function, which has seen to its derivatives."""
+    with torch._C._AutoDispatchBelowAutograd():
+        return getattr(torch.ops.qpcore, name)(*inputs)
+
+
+for _computes, _shapes in (
+    (solve, fake_solve),
+    (kkt_solve, fake_kkt_solve),
+    (gradients, fake_gradients),
+):
+    for _device in ("CPU", "CUDA"):
+        library.impl(_computes.__name__, _computes, _device)
+    torch.library.register_fake(f"qpcore::{_computes.__name__}", _shapes, lib=library)
