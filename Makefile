@@ -1,6 +1,7 @@
 PYTHON ?= python3
 ARGS ?=
 IN := .venv/bin/
+GPU_TESTS := $(addprefix tests/test_,$(addsuffix .py,ptx simulator torch_cuda company phases plans gpu_check))
 PIP := $(IN)python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: help test test-gpu gpu-env demo lint types check bench bench-all robustness paper bench-env clean
@@ -12,9 +13,7 @@ test: .venv/installed  ## run the tests; ARGS="-m slow" for the slow ones
 	$(IN)python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-gpu: gpu-env  ## check the GPU's code without a GPU: simulator, PTX, machine code
-	$(IN)python -m pytest tests/test_ptx.py tests/test_company.py tests/test_plans.py $(ARGS) & \
-	$(IN)python -m pytest tests/test_simulator.py tests/test_gpu_check.py $(ARGS); \
-	status=$$?; wait $$! && exit $$status
+	$(IN)python -m pytest -n 2 --dist loadgroup -m "simulated or not slow" $(GPU_TESTS) $(ARGS)
 
 demo: .venv/installed  ## learn Sudoku from examples; ARGS go to the demo
 	$(IN)python -m benchmarks.paper.sudoku $(ARGS)

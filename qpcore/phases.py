@@ -20,8 +20,9 @@ from functools import lru_cache
 from typing import Any
 
 from numba import cuda, types
-from numba.core import config
+from numba.core import cgutils, config
 from numba.extending import intrinsic
+from numba.np import arrayobj
 
 from qpcore.blocks import shared_of, team_of, work_of
 from qpcore.kernels import (
@@ -40,8 +41,10 @@ from qpcore.kernels import (
     start,
     trace,
     transfer,
+    workspace,
 )
 from qpcore.kernels.machine import FASTMATH
+from qpcore.kernels.packed import as_matrix
 from qpcore.kernels.workspace import Work
 from qpcore.notes import parameters_noted, rules_noted, sizes_noted
 
@@ -150,11 +153,7 @@ def {name}({taken}):
 
 
 def keep_apart(function: Any) -> None:
-    """Let numba-cuda take, for a function of the kernels, one that calls it apart.
-
-    numba-cuda makes a device function of each CPU function that it meets, and keeps it in an
-    attribute of that; here it finds one that was put there before.
-    """
+    """Let a GPU call a function of the kernels apart."""
     names, name = list(inspect.signature(function.py_func).parameters), function.__name__
     kept = [n for n in names if n not in MADE_ANEW]
     source = SOURCE.format(
@@ -164,22 +163,79 @@ def keep_apart(function: Any) -> None:
         taken=", ".join([*kept, "memory"]),
         known=", ".join(MADE_ANEW.get(n, n) for n in names),
     )
-    options = {"device": True, "error_model": "numpy", "fastmath": FASTMATH}
-    scope: Any = {f.__name__: f for f in CALLED} | {
-        "body": cuda.jit(function.py_func, forceinline=True, **options)
-    }
+    body = on_device(function.py_func, forceinline=True)
+    scope: Any = {f.__name__: f for f in CALLED} | {"body": body}
     exec(source, scope)
-    scope[f"{name}_apart"] = cuda.jit(scope[f"{name}_apart"], **options)
-    function._CUDATypingContext__dispatcher = cuda.jit(scope["phase"], forceinline=True, **options)
+    scope[f"{name}_apart"] = on_device(scope[f"{name}_apart"])
+    replace(function, scope["phase"])
+
+
+def on_device(function: Any, **options: Any) -> Any:
+    """Make a device function, with the options of kernels."""
+    return cuda.jit(function, device=True, error_model="numpy", fastmath=FASTMATH, **options)
+
+
+def replace(function: Any, other: Any) -> None:
+    """Let numba-cuda take another function for one of the kernels.
+
+    It makes a device function of each CPU function that it meets, and keeps it in an attribute of
+    that; here it finds one that was put there before.
+    """
+    function._CUDATypingContext__dispatcher = on_device(other, forceinline=True)
+
+
+# ---- carving -------------------------------------------------------------------------------------
+
+
+@intrinsic
+def divided(typing_context, memory, size):
+    """Return memory[:size] and memory[size:] for a size that is within it.
+
+    A slice is clipped to its array, by some fifteen instructions; for the sixty arrays of a
+    workspace, each of which begins where another ends, every phase began with nine hundred.
+    """
+
+    def codegen(context, builder, signature, arguments):
+        whole = arrayobj.make_array(memory)(context, builder, arguments[0])
+        count = context.cast(builder, arguments[1], size, types.intp)
+        (total,) = cgutils.unpack_tuple(builder, whole.shape)
+        parts = []
+        for first, length in ((count.type(0), count), (count, builder.sub(total, count))):
+            part = arrayobj.make_array(memory)(context, builder)
+            arrayobj.populate_array(
+                part,
+                data=builder.gep(whole.data, [first]),
+                shape=[length],
+                strides=cgutils.unpack_tuple(builder, whole.strides),
+                itemsize=whole.itemsize,
+                meminfo=whole.meminfo,
+            )
+            parts.append(part._getvalue())
+        return context.make_tuple(builder, signature.return_type, parts)
+
+    return types.UniTuple(memory, 2)(memory, size), codegen
+
+
+def vector(memory, size):
+    """A vector and the memory behind it."""
+    return divided(memory, size)
+
+
+def matrix(memory, rows, columns):
+    """A matrix and the memory behind it."""
+    numbers, rest = divided(memory, rows * columns)
+    return as_matrix(numbers, rows, columns), rest
 
 
 @lru_cache(maxsize=1)
 def keep_all_apart() -> None:
-    """Let numba-cuda know of all phases, before the first kernel is compiled.
+    """Tell numba-cuda of all this, before the first kernel is compiled.
 
     Not so in the simulator, where kernels are plain Python.
     """
     if config.ENABLE_CUDASIM:
         return
+    replace(workspace.vector, vector)
+    replace(workspace.matrix, matrix)
     for function in PHASES:
         keep_apart(function)

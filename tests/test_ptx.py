@@ -25,8 +25,12 @@ MOST_REGISTERS, MOST_STATIC = 255, 0
 
 
 def each(first):
-    """Every kernel; all but the first are slow."""
-    return [pytest.param(*k, marks=() if k in first else pytest.mark.slow) for k in KERNELS]
+    """Every kernel; all but the first are slow. One process compiles it for all its tests."""
+    found = []
+    for kernel in KERNELS:
+        marks = [] if kernel in first else [pytest.mark.slow]
+        found.append(pytest.param(*kernel, marks=[*marks, pytest.mark.xdist_group(str(kernel))]))
+    return found
 
 
 @cache
@@ -84,6 +88,15 @@ def test_a_kernel_needs_no_more_than_the_table_says(task, shared, dtype, cc):
     key = task, "shared" if shared else "global", dtype, f"{cc[0]}{cc[1]}"
     allowed, found = table()[key], dict(zip(needs._fields, needs, strict=True))
     assert all(a <= b for a, b in zip(needs, allowed, strict=True)), (key, found, allowed)
+
+
+def test_kernels_in_shared_memory_spill_nothing():
+    rows = {key: needs for key, needs in table().items() if key[1] == "shared"}
+    assert len(rows) == len(ARCHITECTURES) * len(KERNELS) // 2
+    for key, (registers, _, spilled, static) in rows.items():
+        assert 0 < registers <= MOST_REGISTERS, key
+        assert spilled == 0, key
+        assert static <= MOST_STATIC, key
 
 
 @needs_numba_cuda

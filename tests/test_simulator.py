@@ -50,7 +50,15 @@ RAYS = {
 }
 
 
-@pytest.mark.parametrize("case", KNOWN)
+# What a simulated barrier makes long; `make test-gpu` runs it.
+LONG = [pytest.mark.slow, pytest.mark.simulated]
+
+
+# The same kernels are tested in all these cases on the CPU; what is a block's own, lanes that
+# divide the work and wait for each other, is in the first one.
+@pytest.mark.parametrize(
+    "case", ["everything", *(pytest.param(name, marks=LONG) for name in ("bounds", "shared"))]
+)
 def test_a_block_answers_like_the_cpu(case):
     data, sizes, stages = arguments(KNOWN[case])
     result = cpu.solve(data, sizes, stages, SETTINGS.threads, trace=True)
@@ -71,6 +79,8 @@ def test_a_block_answers_like_the_cpu(case):
     np.testing.assert_allclose(found.certificate[:, 2], expected.certificate[:, 2], rtol=0.5)
 
 
+@pytest.mark.slow
+@pytest.mark.simulated
 def test_tensors_are_solved_where_they_lie():
     pytest.importorskip("torch")
     given = KNOWN["shared"] | {"lb": np.array(-5.0)}
@@ -84,6 +94,8 @@ def test_tensors_are_solved_where_they_lie():
         np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
+@pytest.mark.simulated
 @pytest.mark.parametrize("case", RAYS)
 def test_a_block_finds_the_rays_that_the_cpu_finds(case):
     given, status = RAYS[case]
