@@ -1,15 +1,19 @@
 PYTHON ?= python3
 ARGS ?=
 IN := .venv/bin/
+GPU_TESTS := $(addprefix tests/test_,$(addsuffix .py,ptx simulator torch_cuda company phases plans gpu_check))
 PIP := $(IN)python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help test demo lint types check bench bench-all robustness paper bench-env clean
+.PHONY: help test test-gpu gpu-env demo lint types check bench bench-all robustness paper bench-env clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1 \t/p' $(MAKEFILE_LIST)
 
 test: .venv/installed  ## run the tests; ARGS="-m slow" for the slow ones
 	$(IN)python -m pytest -n 2 --dist loadfile $(ARGS)
+
+test-gpu: gpu-env  ## check the GPU's code without a GPU: simulator, PTX, machine code
+	$(IN)python -m pytest -n 2 --dist loadgroup -m "simulated or not slow" $(GPU_TESTS) $(ARGS)
 
 demo: .venv/installed  ## learn Sudoku from examples; ARGS go to the demo
 	$(IN)python -m benchmarks.paper.sudoku $(ARGS)
@@ -39,6 +43,9 @@ bench-env: .venv/installed  ## add the peers that benchmarks compare with
 	@echo "Installing the peers of the benchmarks ..."
 	@$(PIP) --no-build-isolation -e '.[bench]'
 	@$(PIP) --no-deps qpth  # it declares numpy<2, but runs on numpy 2
+
+gpu-env: .venv/installed  ## add what compiles for GPUs
+	@$(PIP) --no-build-isolation -e '.[cuda]'
 
 # Made anew when the requirements change. Torch goes first, by itself, so that the pinned build is
 # the one that every later range finds installed.

@@ -2,7 +2,14 @@
 
 from qpcore.api import solve
 from qpcore.derivatives import jvp, solve_at_answer, vjp
-from qpcore.errors import GradientError, ProblemError, QPError, SettingsError, SolveError
+from qpcore.errors import (
+    DeviceError,
+    GradientError,
+    ProblemError,
+    QPError,
+    SettingsError,
+    SolveError,
+)
 from qpcore.problem import Problem
 from qpcore.settings import Settings, Untrusted
 from qpcore.solution import Gradients, Solution, Tangents, Trust
@@ -13,6 +20,7 @@ from qpcore.trace import Trace
 __version__ = "0.1.0"
 
 __all__ = [
+    "DeviceError",
     "GradientError",
     "Gradients",
     "Problem",

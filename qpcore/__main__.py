@@ -6,7 +6,7 @@ import argparse
 import os
 import platform
 from collections.abc import Iterator, Sequence
-from importlib import metadata, util
+from importlib import metadata
 from itertools import product
 from time import perf_counter
 
@@ -16,6 +16,7 @@ import numpy as np
 import qpcore
 from qpcore import cpu
 from qpcore.compilation import cache_files, cache_folder
+from qpcore.devices import obstacle
 from qpcore.kernels.pack import PACK_BYTES
 from qpcore.settings import THREADS_VARIABLE
 
@@ -65,15 +66,14 @@ def info() -> Iterator[tuple[str, str]]:
 
 
 def gpu() -> str:
-    """What a driver of this version could use."""
-    if util.find_spec("numba_cuda") is None:
-        return "not used: numba-cuda is not installed"
+    """The devices that solve may use, or what is missing for one."""
+    missing = obstacle()
+    if missing:
+        return f"none: {missing}"
     from numba import cuda
 
-    if not cuda.is_available():
-        return "none that numba-cuda can use"
-    names = [device.name.decode() for device in cuda.gpus]
-    return f"{', '.join(names)}; solve does not use it yet"
+    names = [device.name for device in cuda.gpus]  # bytes in some versions of numba-cuda
+    return ", ".join(name.decode() if isinstance(name, bytes) else name for name in names)
 
 
 def warmup() -> None:

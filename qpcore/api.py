@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from qpcore import devices
 from qpcore.closest import replace_infeasible
 from qpcore.errors import ProblemError
 from qpcore.problem import Problem
 from qpcore.settings import Settings
 from qpcore.solution import Solution
-from qpcore.solving import solve_problem
+from qpcore.solving import solve_problem, solve_there
 
 
 def solve(
@@ -49,8 +50,11 @@ def solve(
         Lower limits of Gx.
     settings : Settings
         Tolerance, iteration limit, threads, trace.
-    device : {None, "cpu"}
-        Where to solve. This version solves on the CPU.
+    device : {None, "cpu", "cuda"}
+        Where to solve. "cuda" sends NumPy arrays to the current GPU and back, in parts that fit
+        into its memory; None solves them on the CPU. CUDA arrays of torch, CuPy or Numba are solved
+        where they lie, on the caller's current stream, and answered in kind; with throw=False
+        nothing waits for the GPU. `Solution.on_host` copies an answer, for its measures.
     throw : bool
         Raise SolveError unless every problem is SOLVED, or infeasible and answered by the closest
         feasible one with ``Settings(infeasible="closest")``. With False, look at `Solution.status`.
@@ -73,6 +77,8 @@ def solve(
         Shapes or dtypes do not make a QP; values never raise.
     SolveError
         With `throw`, some problem is not SOLVED; the error carries the Solution.
+    DeviceError
+        A GPU was asked for, and something is missing for it.
 
     Notes
     -----
@@ -82,14 +88,17 @@ def solve(
     infeasibility, each the answer of a QP of its own, then more patient solves.
     `qpcore/derivation.md` has the equations.
     """
-    if device not in (None, "cpu"):
-        raise ProblemError(
-            f"device is {device!r}; expected None or 'cpu'. CUDA is not in this version."
-        )
-    problem = Problem.parse(Q, q, G, h, A, b, lb, ub, h_lower)
-    solution = solve_problem(problem, settings)
-    if settings.infeasible == "closest":
-        replace_infeasible(solution)
+    if device not in (None, "cpu", "cuda"):
+        raise ProblemError(f"device is {device!r}; expected None, 'cpu' or 'cuda'.")
+    given = {"Q": Q, "q": q, "G": G, "h": h, "A": A, "b": b, "lb": lb, "ub": ub, "h_lower": h_lower}
+    if any(map(devices.is_on_gpu, given.values())):
+        if device == "cpu":
+            raise ProblemError("device is 'cpu', but arrays lie on a GPU; expected None or 'cuda'.")
+        solution = solve_there(given, settings)
+    else:
+        solution = solve_problem(Problem.parse(**given), settings, device or "cpu")
+        if settings.infeasible == "closest":
+            replace_infeasible(solution)
     if throw:
-        solution.raise_for_status()
+        solution.on_host().raise_for_status()
     return solution

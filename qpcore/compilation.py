@@ -41,7 +41,7 @@ def compiled(function: Callable) -> Any:
     """
     options: Any = {"error_model": "numpy", "fastmath": FASTMATH, "_nrt": False}
     dispatcher: Any = njit(function, cache=True, nogil=True, **options)
-    dispatcher._cache._cache_file._source_stamp = source_stamp()
+    dispatcher._cache._cache_file._source_stamp = source_stamp("cpu.py")
     _dispatchers.append(dispatcher)
     _share_work(dispatcher)
     return dispatcher
@@ -116,11 +116,15 @@ def cache_files() -> list[Path]:
     return [path for name in names for path in cache_folder().glob(name)]
 
 
-def source_stamp() -> str:
-    """Digest of all sources that go into compiled code."""
+def source_stamp(*drivers: str) -> str:
+    """Digest of all sources that go into compiled code: those drivers, and all kernels."""
     here = Path(__file__).parent
     digest = hashlib.sha256()
-    for path in [here / "cpu.py", Path(__file__), *sorted((here / "kernels").glob("*.py"))]:
+    for path in [
+        *(here / name for name in drivers),
+        Path(__file__),
+        *sorted((here / "kernels").glob("*.py")),
+    ]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from qpcore import devices, there_gradients
 from qpcore.closest_gradients import pull_closest
 from qpcore.errors import ProblemError
 from qpcore.gradients import Shares, disturb
@@ -61,6 +62,8 @@ def vjp(
         A cotangent has another shape, or `wanted` names no argument.
     GradientError
         With ``Settings(untrusted=Untrusted.RAISE)``, some problem has no derivative to be trusted.
+    NotImplementedError
+        The solution lies on a GPU, and ``Settings(untrusted=Untrusted.SMOOTH)``.
 
     Notes
     -----
@@ -75,6 +78,8 @@ def vjp(
         unknown = ", ".join(sorted(names - CORE_AXES.keys()))
         raise ProblemError(f"wanted names {unknown}; expected some of {', '.join(CORE_AXES)}.")
     names &= problem.given_shapes.keys()
+    if devices.is_on_gpu(solution.x):
+        return there_gradients.vjp(solution, Vectors(dx, dz, dy, dz_box), names)
     right = right_sides(solution, "d", Vectors(dx, dz, dy, dz_box))
     pull = pull_closest if solution.closest.any() else pull_back
     gradients, trust = pull(solution, right, names)
@@ -119,12 +124,18 @@ def jvp(
     ProblemError
         A tangent has no argument to move, or another shape.
     NotImplementedError
-        Some answers are those of closest feasible problems, ``Settings(infeasible="closest")``.
+        Some answers are those of closest feasible problems, ``Settings(infeasible="closest")``, or
+        they lie on a GPU.
 
     Notes
     -----
     The derivative exists where that of `vjp` does.
     """
+    if devices.is_on_gpu(solution.x):
+        raise NotImplementedError(
+            "jvp takes answers in NumPy arrays, such as solution.on_host(). Of CUDA tensors "
+            "torch.func.jvp through torch_bridge.solve_qp finds tangents where they lie."
+        )
     refuse_closest(solution)
     problem = solution.problem
     given = {"Q": Q, "q": q, "G": G, "h": h, "A": A, "b": b, "lb": lb, "ub": ub, "h_lower": h_lower}
@@ -178,6 +189,8 @@ def solve_at_answer(
     NotImplementedError
         Some answers are those of closest feasible problems, ``Settings(infeasible="closest")``.
     """
+    if devices.is_on_gpu(solution.x):
+        return there_gradients.solve_at_answer(solution, Vectors(rx, rz, ry, rz_box))
     refuse_closest(solution)
     right = right_sides(solution, "r", Vectors(rx, rz, ry, rz_box))
     return in_batch(solution, linearise(solution, right).found)

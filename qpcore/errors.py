@@ -24,6 +24,10 @@ class SettingsError(QPError, ValueError):
     """A solver setting is of the wrong type or out of range."""
 
 
+class DeviceError(QPError, RuntimeError):
+    """A GPU was asked for, and something is missing for it; the message says what to install."""
+
+
 class SolveError(QPError, RuntimeError):
     """At least one problem of the batch was not solved.
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qpcore import cpu
+from qpcore import cpu, devices
 from qpcore.errors import GradientError
 from qpcore.gradients import Shares
 from qpcore.kernels.adjoint import Derivative as Found
@@ -17,7 +17,7 @@ from qpcore.problem import DROPPED, NO_LIMIT, Problem
 from qpcore.settings import Untrusted
 from qpcore.solution import Solution, Trust
 from qpcore.solving import data_of, sizes_of
-from qpcore.stages import stages_of
+from qpcore.stages import double_stages
 from qpcore.status import Status
 
 F64, F32 = np.dtype(np.float64), np.dtype(np.float32)
@@ -117,7 +117,7 @@ def smooth(solution: Solution, linear: Linear, right: Vectors) -> Linear:
     dtype, mu = problem.dtype, problem.dtype.type(settings.smoothing)
     data = data_of(problem)
     data = data._replace(entry=data.entry[:, chosen])
-    stages = stages_of(dtype, settings.tolerance(dtype), int(settings.max_iterations))
+    stages = double_stages(dtype, settings)
     stage, threads = stages[0], settings.thread_count()
     close = dtype.type(CLOSE[dtype])
     point = cpu.relaxed(data, sizes_of(problem), stage, mu, close, threads)
@@ -159,10 +159,12 @@ def nearness(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 
 
 def run(solution: Solution, answer: Vectors, right: Vectors) -> Found:
-    """The driver, on the problems of a solution."""
-    problem, threads = solution.problem, solution.settings.thread_count()
-    rules = rules_of(problem.dtype)
-    return cpu.adjoint(data_of(problem), sizes_of(problem), rules, answer, right, threads)
+    """The driver, on the problems of a solution, where they were solved."""
+    problem, rules = solution.problem, rules_of(solution.problem.dtype)
+    arguments = data_of(problem), sizes_of(problem), rules, answer, right
+    if solution.device == "cuda":
+        return devices.gpu_driver().adjoint(*arguments)
+    return cpu.adjoint(*arguments, solution.settings.thread_count())
 
 
 def rules_of(dtype: np.dtype, mu: float = 0.0) -> Rules:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from qpcore.arrays import as_array, common_dtype, compact
 from qpcore.errors import ProblemError
+from qpcore.libraries import library_of
 
 CORE_AXES = {
     "Q": "nn", "q": "n", "G": "mn", "h": "m", "A": "pn", "b": "p", "lb": "n", "ub": "n",
@@ -98,12 +99,7 @@ class Problem:
         }  # fmt: skip
         values = {name: value for name, value in values.items() if value is not None}
         arrays = {name: as_array(name, value) for name, value in values.items()}
-        sizes = _sizes(arrays)
-        _check_partners(arrays, sizes)
-        cores = {name: tuple([sizes[axis] for axis in CORE_AXES[name]]) for name in arrays}
-        for name, array in arrays.items():
-            _check_core(name, array, cores[name], sizes)
-        batch_shape = _batch_shape(arrays)
+        cores, batch_shape = layout(arrays)
         dtype = common_dtype(values.values(), arrays.values())
         fields: dict[str, Any] = dict.fromkeys(CORE_AXES)
         given_shapes = {}
@@ -137,6 +133,15 @@ class Problem:
     def batch_size(self) -> int:
         """Number of problems: 1 for batch shape ()."""
         return math.prod(self.batch_shape)
+
+    def on_host(self) -> Problem:
+        """The same with NumPy arrays."""
+        if isinstance(self.Q, np.ndarray):
+            return self
+        library = library_of(self.Q)
+        fields = {name: getattr(self, name) for name in CORE_AXES}
+        arrays = {name: v if v is None else library.to_host(v) for name, v in fields.items()}
+        return replace(self, **arrays)
 
     def compact(self, name: str) -> np.ndarray:
         """Distinct data of one argument, (k, ...): batch axes flattened, k = 1 where shared.
@@ -187,6 +192,22 @@ class Problem:
             return np.arange(self.batch_size, dtype=np.int64)
         rows = np.arange(math.prod(lead), dtype=np.int64).reshape(lead)
         return np.broadcast_to(rows, self.batch_shape).reshape(self.batch_size)
+
+
+def layout(arrays: dict[str, Any]) -> tuple[dict[str, tuple[int, ...]], tuple[int, ...]]:
+    """Core shape of each argument, and the batch shape, by the shapes of any library's arrays.
+
+    Raises
+    ------
+    ProblemError
+        The shapes make no QP.
+    """
+    sizes = _sizes(arrays)
+    _check_partners(arrays, sizes)
+    cores = {name: tuple([sizes[axis] for axis in CORE_AXES[name]]) for name in arrays}
+    for name, array in arrays.items():
+        _check_core(name, array, cores[name], sizes)
+    return cores, _batch_shape(arrays)
 
 
 @lru_cache(maxsize=64)
@@ -248,7 +269,7 @@ def _check_partners(arrays: dict[str, np.ndarray], sizes: dict[str, int]) -> Non
 
 def _check_core(name: str, array: np.ndarray, core: tuple[int, ...], sizes: dict[str, int]) -> None:
     """Compare the last axes with the sizes; a single number does for a limit."""
-    if array.shape[-len(core) :] == core or (name in NO_LIMIT and array.ndim == 0):
+    if tuple(array.shape[-len(core) :]) == core or (name in NO_LIMIT and array.ndim == 0):
         return
     if array.shape[-1:] == (1,):
         cause = f"a column, which is {name}[..., 0]; one number for all entries is a plain float"

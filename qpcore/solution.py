@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce, wraps
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from qpcore.errors import SolveError
+from qpcore.libraries import library_of
 from qpcore.plot import plot_trace
 from qpcore.problem import DROPPED, NO_LIMIT, Problem
 from qpcore.settings import Settings
@@ -71,11 +72,22 @@ class Solution:
     """How it was solved."""
     trace: Trace | None = None
     """What the solver saw at every iterate, with ``Settings(trace=True)``; else None."""
+    device: str = "cpu"
+    """Where it was solved, "cpu" or "cuda", and where its derivatives are computed."""
 
     @property
     def solved(self) -> np.ndarray:
         """(*) bool, True where the status is SOLVED."""
         return np.asarray(self.status == Status.SOLVED)
+
+    def on_host(self) -> Solution:
+        """The same with NumPy arrays, copied from the GPU they lie on, as the measures need it."""
+        if isinstance(self.x, np.ndarray):
+            return self
+        library, arrays = library_of(self.x), {}
+        for name in ("x", "z", "y", "z_box", "status", "iterations"):
+            arrays[name] = library.to_host(getattr(self, name))
+        return replace(self, problem=self.problem.on_host(), **arrays)
 
     @property
     def closest(self) -> np.ndarray:

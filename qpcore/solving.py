@@ -1,36 +1,61 @@
-"""From a Problem to its Solution, through the driver."""
+"""From a Problem to its Solution, through a driver."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from qpcore import cpu
+from qpcore import cpu, devices, there
+from qpcore.errors import ProblemError
 from qpcore.kernels.transfer import Result
 from qpcore.kernels.workspace import Data, Sizes
 from qpcore.problem import Problem
+from qpcore.problem_there import problem_of
 from qpcore.promise import take_back
 from qpcore.settings import Settings
 from qpcore.solution import Solution
-from qpcore.stages import parameters_of
+from qpcore.stages import double_stages, parameters_of
 from qpcore.trace import Trace
 
 
-def solve_problem(problem: Problem, settings: Settings) -> Solution:
-    """Solve a batch that was checked already; statuses say how each problem ended."""
-    result = cpu.solve(
-        data_of(problem),
-        sizes_of(problem),
-        parameters_of(problem, settings),
-        settings.thread_count(),
-        bool(settings.trace),
-    )
+def solve_problem(problem: Problem, settings: Settings, device: str = "cpu") -> Solution:
+    """Solve a batch of NumPy arrays that was checked; statuses say how each problem ended."""
+    data, sizes, trace = data_of(problem), sizes_of(problem), bool(settings.trace)
+    if device == "cuda":
+        gpu, stages = devices.gpu_driver(), double_stages(problem.dtype, settings)
+        result = gpu.solve(data, sizes, stages, trace)
+    else:
+        stages, threads = parameters_of(problem, settings), settings.thread_count()
+        result = cpu.solve(data, sizes, stages, threads, trace)
     batch = problem.batch_shape
     x, z, y, z_box = (v.reshape(*batch, v.shape[-1]) for v in result[:4])
     status, iterations = result.status.reshape(batch), result.iterations.reshape(batch)
     trace = trace_of(result, batch) if settings.trace else None
-    solution = Solution(x, z, y, z_box, status, iterations, problem, settings, trace)
+    solution = Solution(x, z, y, z_box, status, iterations, problem, settings, trace, device)
     take_back(solution)
     return solution
+
+
+def solve_there(given: dict[str, Any], settings: Settings) -> Solution:
+    """Solve CUDA arrays where they lie.
+
+    Raises
+    ------
+    ProblemError
+        The arrays make no QP, or the settings ask for what needs them on the host.
+    """
+    closest = settings.infeasible == "closest"
+    for asked, setting in ((settings.trace, "trace=True"), (closest, "infeasible='closest'")):
+        if asked:
+            raise ProblemError(
+                f"Settings({setting}) needs NumPy arrays: copy them, and leave the work to the GPU "
+                "with device='cuda'."
+            )
+    gpu = devices.gpu_driver()
+    problem = problem_of(given)
+    found = there.solve(gpu, problem, sizes_of(problem), settings)
+    return Solution(**found, problem=problem, settings=settings, device="cuda")
 
 
 def trace_of(result: Result, batch: tuple[int, ...]) -> Trace:

@@ -76,12 +76,15 @@ SHORTEN = 0.999
 
 def parameters_of(problem: Problem, settings: Settings) -> tuple[Parameters, ...]:
     """Settings and constants of every stage, in the dtype of the data."""
-    dtype = problem.dtype
-    tol, most = settings.tolerance(dtype), int(settings.max_iterations)
-    mixed = settings.precision == "mixed" and dtype == F64
+    mixed = settings.precision == "mixed" and problem.dtype == F64
     if mixed and problem.n + problem.p <= MOST_IN_PACKS:  # beyond, float32 is no faster (18)
-        return mixed_stages(tol, most)
-    return stages_of(dtype, tol, most)
+        return mixed_stages(settings.tolerance(F64), int(settings.max_iterations))
+    return double_stages(problem.dtype, settings)
+
+
+def double_stages(dtype: np.dtype, settings: Settings) -> tuple[Parameters, ...]:
+    """The same, all in the dtype of the data, whatever the precision that was asked for."""
+    return stages_of(dtype, settings.tolerance(dtype), int(settings.max_iterations))
 
 
 @lru_cache(maxsize=64)

@@ -102,7 +102,7 @@ WRONG = {
     "another device": (
         "ub",
         lambda t: t.to("meta"),
-        "ub lies on meta; expected the CPU. CUDA tensors",
+        "ub lies on meta; expected the CPU or a CUDA device",
     ),
     "another size": ("q", lambda t: t[:3], "q has shape"),
 }

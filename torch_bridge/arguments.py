@@ -15,15 +15,27 @@ SCALARS_ALLOWED = ("h", "h_lower", "lb", "ub")
 """Limits, for which one number may stand for all entries."""
 
 DTYPES = (torch.float64, torch.float32)
+DEVICES = ("cpu", "cuda")
 
 Given = dict[str, torch.Tensor | float | None]
 
 
 def checked(given: Given) -> list[torch.Tensor | None]:
-    """Return the arguments as CPU tensors of Q's dtype, a number as a 0-d one; else complain."""
+    """Return the arguments as tensors of Q's dtype on its device, a number as a 0-d one.
+
+    Raises
+    ------
+    ProblemError
+        An argument is something else.
+    """
     Q = given["Q"]
-    dtype = Q.dtype if isinstance(Q, torch.Tensor) else torch.float64
-    return [_checked(name, value, dtype) for name, value in given.items()]
+    like = Q if isinstance(Q, torch.Tensor) else torch.empty((), dtype=torch.float64)
+    return [_checked(name, value, like) for name, value in given.items()]
+
+
+def device_type(Q: object) -> str:
+    """The kind of device that decides whether autocast is on; the CPU for what is no tensor."""
+    return Q.device.type if isinstance(Q, torch.Tensor) and Q.device.type in DEVICES else "cpu"
 
 
 def autocast_dtypes(given: Given) -> tuple[torch.dtype, torch.dtype]:
@@ -49,22 +61,29 @@ def widened(given: Given, dtype: torch.dtype) -> Given:
 
 
 def _checked(
-    name: str, value: torch.Tensor | float | None, dtype: torch.dtype
+    name: str, value: torch.Tensor | float | None, like: torch.Tensor
 ) -> torch.Tensor | None:
+    dtype = like.dtype
     if value is None and name not in ("Q", "q"):
         return None
     if name in SCALARS_ALLOWED and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return torch.tensor(float(value), dtype=dtype)
+        # Filled where it lies: nothing is copied to a GPU, which a captured graph could not hold.
+        return torch.full((), float(value), dtype=dtype, device=like.device)
     if not isinstance(value, torch.Tensor):
         expected = "a torch.Tensor or a float" if name in SCALARS_ALLOWED else "a torch.Tensor"
         raise ProblemError(
             f"{name} is a {type(value).__name__}; expected {expected}. "
             "Usual cause: NumPy arrays or lists, which go to qpcore.solve."
         )
-    if value.device.type != "cpu":
+    if value.device.type not in DEVICES:
         raise ProblemError(
-            f"{name} lies on {value.device}; expected the CPU. CUDA tensors come with the extra "
-            f"qpcore[cuda] in a later version; until then {name}.cpu() lets gradients through."
+            f"{name} lies on {value.device}; expected the CPU or a CUDA device; {name}.cpu() lets "
+            "gradients through."
+        )
+    if value.device != like.device:
+        raise ProblemError(
+            f"{name} lies on {value.device}; expected {like.device}, where Q is. Usual cause: an "
+            f"argument that was left behind when a module moved; use {name}.to(Q)."
         )
     if value.layout is not torch.strided:
         raise ProblemError(

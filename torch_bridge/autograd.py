@@ -58,14 +58,14 @@ class Solve(Function):
             found = iter(computed)
             return None, None, *(next(found) if want else None for want in wanted)
         ctx.trust = None  # what an earlier pass left is not about this one
-        with differentiable():
+        with differentiable(answer):
             d = kkt_solve(ctx.settings, given, (*problem, *answer))
             return None, None, *gradients(problem, wanted, d, point_of(answer))
 
     @staticmethod
     def jvp(ctx: Any, *tangents: torch.Tensor | None) -> tuple:
         """Tangents of the answer (13)."""
-        with differentiable():
+        with differentiable(ctx.saved_tensors):
             saved = primals(ctx.saved_tensors)
             right = perturbation(tangents[2:], point_of(saved[ARGUMENTS:]))
             return *kkt_solve(ctx.settings, right, saved), None, None
@@ -107,7 +107,7 @@ class KKTSolve(Function):
         saved = ctx.saved_tensors
         fixed, d = saved[:-VECTORS], Vectors(*saved[-VECTORS:])
         needs_right, wanted, _ = split(ctx.needs_input_grad[1:])
-        with differentiable():
+        with differentiable(fixed):
             w = kkt_solve(ctx.settings, cotangents, fixed)
             right = (part if want else None for part, want in zip(w, needs_right, strict=True))
             found = gradients(matrices_of(fixed[:ARGUMENTS]), wanted, w, d)
@@ -117,7 +117,7 @@ class KKTSolve(Function):
     def jvp(ctx: Any, *tangents: torch.Tensor | None) -> tuple:
         """Tangents of the solution."""
         right, problem, _ = split(tangents[1:])
-        with differentiable():
+        with differentiable(ctx.saved_tensors):
             saved = primals(ctx.saved_tensors)
             d = Vectors(*saved[-VECTORS:])
             change = zip(right, perturbation(matrices_of(problem), d), d, strict=True)
@@ -206,11 +206,12 @@ def is_plain() -> bool:
 
 
 @contextmanager
-def differentiable() -> Iterator[None]:
+def differentiable(tensors: Tensors) -> Iterator[None]:
     """A region whose arithmetic keeps its dtype, and which forward mode sees.
 
     PyTorch turns forward mode off around `jvp`. Under `torch.func` an outer level, as in
     ``jacfwd(jacfwd(f))``, would then find no tangents and take its derivative to be zero.
     """
-    with forward_ad._set_fwd_grad_enabled(True), torch.autocast("cpu", enabled=False):
+    device = next(tensor.device.type for tensor in tensors if tensor is not None)
+    with forward_ad._set_fwd_grad_enabled(True), torch.autocast(device, enabled=False):
         yield

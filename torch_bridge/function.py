@@ -8,7 +8,7 @@ import torch
 from torch.autograd import forward_ad
 
 from qpcore import Settings
-from torch_bridge.arguments import autocast_dtypes, checked, widened
+from torch_bridge.arguments import autocast_dtypes, checked, device_type, widened
 from torch_bridge.autograd import Solve, trust_of
 from torch_bridge.operators import encoded
 
@@ -89,8 +89,10 @@ def solve_qp(
     tensor is not copied either, but autograd wants its gradient at full size: pass shared
     parameters unexpanded.
 
-    CPU tensors go in and come out without a copy where they are contiguous. Derivatives of every
-    order, in both modes, under `torch.func`, `torch.vmap` and `torch.compile`: the README has a
+    Tensors go in and come out without a copy where they are contiguous. CUDA tensors are solved on
+    their own device, on its current stream; with ``throw=False`` nothing waits for the GPU, and
+    after a first call the same shapes can be captured in a CUDA graph. Derivatives of every order,
+    in both modes, under `torch.func`, `torch.vmap` and `torch.compile`: the README has a
     table. Inside `torch.autocast` tensors may be of half precision and of several dtypes; they are
     widened to the widest of them, at least float32, and the answer is of the widest as it came.
 
@@ -137,7 +139,7 @@ def solve_qp(
     gradient is one of several candidates.
     """
     given = {"Q": Q, "q": q, "G": G, "h": h, "A": A, "b": b, "lb": lb, "ub": ub, "h_lower": h_lower}
-    if torch.is_autocast_enabled("cpu"):
+    if torch.is_autocast_enabled(device_type(Q)):
         compute, give_back = autocast_dtypes(given)
         result = _solve(settings, throw, checked(widened(given, compute)))
         return QPResult(*(t.to(give_back) if t.dtype == compute else t for t in result))

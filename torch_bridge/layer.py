@@ -129,7 +129,8 @@ class OptNetLayer(nn.Module):
 
     def forward(self, q: torch.Tensor) -> torch.Tensor:
         """Return the minimisers x, (*, n), for linear terms q, (*, n)."""
-        with torch.autocast("cpu", enabled=False):  # in half, Q might not be convex
+        # In half, Q might not be convex.
+        with torch.autocast(self.L.device.type, enabled=False):
             L = self.L.tril()
             Q = L @ L.mT + self.eps * torch.eye(self.n, device=L.device, dtype=L.dtype)
             h = self.G @ self.x0 + self.log_s0.exp()

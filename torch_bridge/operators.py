@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 import qpcore
-from qpcore import Settings
+from qpcore import Settings, devices
+from qpcore.problem_there import problem_of
 from torch_bridge.arguments import CORE_AXES
 
 OUTPUTS = ("x", "z", "y", "z_box", "status", "iterations")
@@ -60,9 +61,9 @@ def as_plain(value: Any) -> Any:
 
 def solve(settings: str, throw: bool, problem: Tensors) -> tuple[torch.Tensor, ...]:
     """`qpcore.solve`: x, z, y, z_box, status, iterations."""
-    arrays = dict(zip(CORE_AXES, map(to_numpy, problem), strict=True))
+    arrays = dict(zip(CORE_AXES, map(to_array, problem), strict=True))
     solution = qpcore.solve(**arrays, settings=decoded(settings), throw=throw)
-    return tuple(torch.from_dlpack(getattr(solution, name)) for name in OUTPUTS)
+    return tuple(to_tensor(getattr(solution, name)) for name in OUTPUTS)
 
 
 def kkt_solve(
@@ -70,8 +71,8 @@ def kkt_solve(
 ) -> tuple[torch.Tensor, ...]:
     """`qpcore.solve_at_answer`, for right-hand sides of the batch shape of the answer."""
     solution = solution_of(settings, problem, answer)
-    found = qpcore.solve_at_answer(solution, *map(to_numpy, right))
-    return tuple(map(torch.from_dlpack, found))
+    found = qpcore.solve_at_answer(solution, *map(to_array, right))
+    return tuple(map(to_tensor, found))
 
 
 def gradients(
@@ -84,36 +85,53 @@ def gradients(
     """`qpcore.vjp`: the gradients of those arguments that are wanted, and the fields of `Trust`."""
     solution = solution_of(settings, problem, answer)
     names = [name for name, want in zip(CORE_AXES, wanted, strict=True) if want]
-    found = qpcore.vjp(solution, *map(to_numpy, cotangents), wanted=names)
+    found = qpcore.vjp(solution, *map(to_array, cotangents), wanted=names)
     result = []
     for name, argument, want in zip(CORE_AXES, problem, wanted, strict=True):
         if want and argument is not None:
             gradient = getattr(found, name)  # None where there are no rows
             empty = gradient is None
-            result.append(torch.zeros_like(argument) if empty else torch.from_dlpack(gradient))
-    return result, [torch.from_numpy(np.asarray(getattr(found.trust, name))) for name in TRUST]
+            result.append(torch.zeros_like(argument) if empty else to_tensor(gradient))
+    return result, [to_tensor(getattr(found.trust, name)) for name in TRUST]
 
 
 def solution_of(settings: str, problem: Tensors, answer: Sequence[torch.Tensor]) -> Any:
     """The Solution that an answer was, with the batch shape of the answer."""
-    arrays = dict(zip(CORE_AXES, map(to_numpy, problem), strict=True))
-    parts = dict(zip(OUTPUTS, map(to_numpy, answer), strict=True))
-    batch = parts["status"].shape
-    if np.broadcast_shapes(batch, arrays["q"].shape[:-1]) != arrays["q"].shape[:-1]:
+    given = dict(zip(CORE_AXES, problem, strict=True))
+    q, batch = given["q"], answer[4].shape
+    assert q is not None
+    if torch.broadcast_shapes(batch, q.shape[:-1]) != q.shape[:-1]:
         # Under vmap the right-hand sides alone may be batched. Expanded axes are not copied.
-        arrays["q"] = np.broadcast_to(arrays["q"], (*batch, arrays["q"].shape[-1]))
-    return qpcore.Solution(
-        problem=qpcore.Problem.parse(**arrays), settings=decoded(settings), **parts
-    )
+        given["q"] = q.expand(*batch, q.shape[-1])
+    arrays = {name: to_array(tensor) for name, tensor in given.items()}
+    parts = dict(zip(OUTPUTS, map(to_array, answer), strict=True))
+    on_gpu = devices.is_on_gpu(answer[0])
+    parsed = problem_of(arrays) if on_gpu else qpcore.Problem.parse(**arrays)
+    device = "cuda" if on_gpu else "cpu"
+    return qpcore.Solution(**parts, problem=parsed, settings=decoded(settings), device=device)
 
 
-def to_numpy(tensor: torch.Tensor | None) -> Any:
-    """View a CPU tensor as an array: same memory, where the tensor has memory.
+def to_array(tensor: torch.Tensor | None) -> Any:
+    """View a CPU tensor as a NumPy array, a CUDA tensor as one without a history: same memory.
 
     A lazy negation is carried out, and so are the zeros without memory which forward mode makes;
     `np.from_dlpack` would read those from wherever they happen to point.
     """
-    return None if tensor is None else tensor.numpy(force=True)
+    if tensor is None:
+        return None
+    if not devices.is_on_gpu(tensor):
+        return tensor.numpy(force=True)
+    plain = tensor.detach()
+    if plain._is_zerotensor():
+        return torch.zeros(plain.shape, dtype=plain.dtype, device=plain.device)
+    return plain.resolve_neg()
+
+
+def to_tensor(array: Any) -> torch.Tensor:
+    """View what came back as a tensor."""
+    if isinstance(array, torch.Tensor):
+        return array
+    return torch.from_dlpack(array) if array.ndim else torch.from_numpy(np.asarray(array))
 
 
 def fake_solve(settings: str, throw: bool, problem: Tensors) -> tuple[torch.Tensor, ...]:
@@ -164,5 +182,6 @@ for _computes, _shapes in (
     (kkt_solve, fake_kkt_solve),
     (gradients, fake_gradients),
 ):
-    library.impl(_computes.__name__, _computes, "CPU")
+    for _device in ("CPU", "CUDA"):
+        library.impl(_computes.__name__, _computes, _device)
     torch.library.register_fake(f"qpcore::{_computes.__name__}", _shapes, lib=library)

@@ -19,6 +19,7 @@ from qpcore.kernels.certificate import (
     pose,
     stiffen,
 )
+from qpcore.kernels.dense import multiply, multiply_transposed
 from qpcore.kernels.kkt import (
     factor_kkt,
     multiply_C,
@@ -27,7 +28,6 @@ from qpcore.kernels.kkt import (
     regularise,
     weigh,
 )
-from qpcore.kernels.linalg import multiply, multiply_transposed
 from qpcore.kernels.machine import (
     any_lane,
     barrier,

@@ -3,8 +3,13 @@
 Numbers in brackets are equations of derivation.md.
 """
 
-from qpcore.kernels.factor import factor
-from qpcore.kernels.linalg import multiply, multiply_symmetric, multiply_transposed, solve_factored
+from qpcore.kernels.dense import (
+    factor,
+    multiply,
+    multiply_symmetric,
+    multiply_transposed,
+    solve_factored,
+)
 from qpcore.kernels.machine import any_lane, barrier, kernel, like, where
 
 

@@ -2,7 +2,7 @@
 
 import math
 
-from qpcore.kernels.factor import factor
+from qpcore.kernels.dense import factor
 from qpcore.kernels.machine import (
     any_lane,
     barrier,

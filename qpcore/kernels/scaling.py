@@ -156,14 +156,14 @@ def scale_vectors(qp, scale, sizes, team):
 
 
 @kernel
-def to_original(at, scale, per_cost, sizes, team):
-    """The iterate in the scale of the data; per_cost: 1 / c, or 1 for a ray, whose size is free."""
+def to_original(point, scale, per_cost, sizes, team):
+    """A point in the scale of the data; per_cost: 1 / c, or 1 for a ray, whose size is free."""
     for j in range(team.lane, sizes.n, team.width):
-        at.x[j] *= scale.x[j]
+        point.x[j] *= scale.x[j]
     for i in range(team.lane, sizes.rows, team.width):
-        at.v[i] *= scale.rows[i] * per_cost
+        point.v[i] *= scale.rows[i] * per_cost
     for i in range(team.lane, sizes.p, team.width):
-        at.y[i] *= scale.y[i] * per_cost
+        point.y[i] *= scale.y[i] * per_cost
     barrier(team)
 
 

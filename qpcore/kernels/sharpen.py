@@ -61,7 +61,7 @@ def sharpen(work, sizes, team):
         largest, growth = step_from_answer(work, sizes, team)
         off = relative_step(fix, at, sizes, team)
         small = off <= like(SMALL, off)
-        guessed = (small & judge(work, pending, sizes, team)) if not last else one > zero
+        guessed = (small & is_as_guessed(work, pending, sizes, team)) if not last else one > zero
         taken = pending & guessed
         margin, clear, settled = move_answer(work, taken, small, largest, sizes, team)
         found = Activity(
@@ -106,7 +106,7 @@ def step_from_answer(work, sizes, team):
 
 
 @kernel
-def judge(work, pending, sizes, team):
+def is_as_guessed(work, pending, sizes, team):
     """Whether every row does behind the step what it was taken to do; if not, turn the guesses.
 
     A row that binds must keep the sign of its multiplier, one that is free must stay within its
