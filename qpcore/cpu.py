@@ -133,9 +133,14 @@ def outer_products(out, a, b, c, d, start, stop):
 
 
 def solve(
-    data: Data, sizes: Sizes, stages: Sequence[Parameters], threads: int, trace: bool = False
+    data: Data,
+    sizes: Sizes,
+    stages: Sequence[Parameters],
+    threads: int,
+    trace: bool = False,
+    alone: bool = False,
 ) -> Result:
-    """Solve a batch; with `trace`, note every iterate.
+    """Solve a batch; with `trace`, note every iterate; `alone`, each problem by itself.
 
     What a stage leaves undecided goes on to the next one, packed anew: a few hard problems in a
     batch cost no more than they would by themselves.
@@ -151,21 +156,28 @@ def solve(
         if not len(pending):
             continue
         if len(pending) == batch:
-            solve_stage(data, result, sizes, stage, threads)
+            solve_stage(data, result, sizes, stage, threads, alone)
         else:
             part = Result(*(array[pending] for array in result))
             chosen = frozen(data._replace(entry=data.entry[:, pending]))
-            solve_stage(chosen, part, sizes, stage, threads)
+            solve_stage(chosen, part, sizes, stage, threads, alone)
             for whole, piece in zip(result, part, strict=True):
                 whole[pending] = piece
     result.status[result.status < 0] = NUMERICAL_ERROR
     return result
 
 
-def solve_stage(data: Data, result: Result, sizes: Sizes, stage: Parameters, threads: int) -> None:
+def solve_stage(
+    data: Data,
+    result: Result,
+    sizes: Sizes,
+    stage: Parameters,
+    threads: int,
+    alone: bool = False,
+) -> None:
     """Take all problems through one stage, in place; it computes in the dtype of its tolerance."""
     batch, dtype, traced = len(result.status), np.dtype(type(stage.tol)), result.trace.shape[1]
-    slots = slots_for(sizes, dtype)
+    slots = 1 if alone else slots_for(sizes, dtype)
     solver = solve_active_sets if stage.sought == ACTIVE_SET else solve_range
 
     def work(start: int, stop: int) -> None:

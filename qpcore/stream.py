@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qpcore.api import solve
+from qpcore.api import solve_parsed
 from qpcore.arrays import as_array
 from qpcore.errors import ProblemError, SettingsError, SolveError
 from qpcore.kernels.pack import PACK_BYTES
@@ -109,7 +109,9 @@ def _parts(
         part = slice(start, min(start + starts.step, starts.stop))
         chosen = {name: v[part] if name in cut else v for name, v in arguments.items()}
         try:
-            solution = solve(**chosen, settings=settings, throw=throw)
+            solution = solve_parsed(Problem.parse(**chosen), settings)
+            if throw:
+                solution.raise_for_status()
         except SolveError as error:
             text = f"In part {part.start}:{part.stop} of the stream: {error}"
             raise SolveError(text, error.solution) from None

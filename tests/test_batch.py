@@ -159,11 +159,29 @@ def test_shared_arguments(size, shared):
     assert_same_problems(results, expected, first, first, shared)
 
 
-@pytest.mark.parametrize("size", [1, 2, 7, 9])
+@pytest.mark.parametrize("size", [2, 7, 9])
 def test_problems_larger_than_the_cache(size):
     some = slice(9 - size, 9)
     results = solve_and_pull_back(part(batch(LARGE, count=9), some), some)
     assert_same_problems(results, reference(LARGE, count=9), slice(None), some)
+
+
+def test_a_problem_of_some_size_has_a_way_of_its_own_when_it_is_alone():
+    (found, pulled), (expected, gradients) = (
+        solve_and_pull_back(part(batch(LARGE, count=9), slice(size)), slice(size))
+        for size in (1, 2)
+    )
+    np.testing.assert_allclose(found.x[0], expected.x[0], atol=1e-7)
+    np.testing.assert_allclose(pulled.q[0], gradients.q[0], atol=1e-7)
+    assert found.dual_residual() <= 1e-8 * (1 + found.dual_scale())
+    assert not np.array_equal(found.x[0], expected.x[0])
+
+
+def test_a_small_problem_has_its_bits_when_it_is_alone():
+    data = batch(Form(15, 20, 5), count=9)
+    first = {name: value[0] for name, value in data.items()}
+    expected = solve(**data)
+    assert_same_bits(fields(solve(**first)), fields(expected, 0))
 
 
 def test_twice_gives_the_same_bits():
