@@ -43,7 +43,7 @@ SWEPT = ("qpcore-1", "qpcore", "qpcore-mixed", "qpth", "piqp-forked", "daqp-fork
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run, then write results.json, results.md and the pictures."""
     options = parse(arguments)
-    effort = Effort(rounds=3, budget=0.5) if options.quick else Effort()
+    effort = Effort(rounds=3, budget=0.5) if options.quick else Effort(budget=options.budget)
     skipped = {name: reason for name in options.peers if (reason := PEERS[name].missing())}
     names = [name for name in options.peers if name not in skipped]
     for name, reason in skipped.items():
@@ -100,6 +100,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--peers", nargs="+", choices=PEERS)
     parser.add_argument(
         "--sweeps", nargs="*", choices=SWEEPS, help="series to time; none after --quick"
+    )
+    parser.add_argument(
+        "--budget",
+        type=float,
+        default=Effort.budget,
+        metavar="SECONDS",
+        help="after which a task that has its least timings gets no more; default: %(default)s",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="default: results/cpu, or results/draft if --quick"
