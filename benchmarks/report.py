@@ -40,7 +40,8 @@ quadprog has none."""
 
 STANDING = """\
 The median of ours on all cores over that of the fastest peer that solved everything: below 1, ours
-is faster. Forward: `qpcore`; forward + backward: the faster of `qpcore` and `torch_bridge`."""
+is faster. Ours is the fastest of `qpcore`, `qpcore-mixed` (precision="mixed") and, with backward,
+`torch_bridge`."""
 
 RATES = """\
 Operations by the formula in `flops.py`, which counts the cheapest dense form of an iteration and

@@ -51,7 +51,7 @@ NUMERICAL_ERROR = int(Status.NUMERICAL_ERROR)
 
 # Chunks of packs per thread: enough to even out problems of different difficulty, few enough that
 # shared matrices, loaded once a chunk, cost nothing.
-CHUNKS_PER_THREAD = 4
+CHUNKS_PER_THREAD = 2
 
 # Problems of more variables and equations than this are solved one at a time. Measured on the
 # paper's profile with n = m, 8 problems: packs take 0.65 of the time at 100 and 0.87 at 200, but
