@@ -247,7 +247,8 @@ def empty_derivative(batch: int, sizes: Sizes, dtype: np.dtype) -> Derivative:
 def slots_for(sizes: Sizes, dtype: np.dtype) -> int:
     """How many problems are solved side by side: a pack of small ones, a large one by itself.
 
-    The size decides alone, so that a problem has the same bits in every batch.
+    The size alone decides, so that a problem has the same bits in every batch of two or more; a
+    single problem may be solved by itself too, which the caller of `solve` says.
     """
     return lanes_of(dtype) if sizes.n + sizes.p <= MOST_IN_PACKS else 1
 

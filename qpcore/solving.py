@@ -32,20 +32,20 @@ def solve_problem(
 
     `alone`: there is one problem, and it need not have the bits that it has in a larger batch.
     """
-    data, sizes, trace = data_of(problem), sizes_of(problem), bool(settings.trace)
+    data, sizes, traced = data_of(problem), sizes_of(problem), bool(settings.trace)
     if device == "cuda":
         gpu, stages = devices.gpu_driver(), double_stages(problem.dtype, settings)
-        result = gpu.solve(data, sizes, stages, trace)
+        result = gpu.solve(data, sizes, stages, traced)
     else:
         alone = alone and problem.n + problem.p >= LEAST_ALONE
         stages = (
             double_stages(problem.dtype, settings) if alone else parameters_of(problem, settings)
         )
-        result = cpu.solve(data, sizes, stages, settings.thread_count(), trace, alone)
+        result = cpu.solve(data, sizes, stages, settings.thread_count(), traced, alone)
     batch = problem.batch_shape
     x, z, y, z_box = (v.reshape(*batch, v.shape[-1]) for v in result[:4])
     status, iterations = result.status.reshape(batch), result.iterations.reshape(batch)
-    trace = trace_of(result, batch) if settings.trace else None
+    trace = trace_of(result, batch) if traced else None
     solution = Solution(x, z, y, z_box, status, iterations, problem, settings, trace, device)
     take_back(solution)
     return solution
