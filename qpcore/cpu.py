@@ -26,7 +26,8 @@ from qpcore.kernels.adjoint import (
     differentiate,
     store_derivative,
 )
-from qpcore.kernels.certificate import ACTIVE_SET, GUESSED, MINIMUM, RUNNING, is_left_to
+from qpcore.kernels.certificate import ACTIVE_SET, COLD, DUAL, GUESSED, MINIMUM, RUNNING, is_left_to
+from qpcore.kernels.dual import solve_dual
 from qpcore.kernels.ipm import Parameters, solve_problem
 from qpcore.kernels.machine import team_of_one
 from qpcore.kernels.pack import PACK_BYTES, lanes_of
@@ -42,7 +43,15 @@ from qpcore.kernels.transfer import (
     load_progress,
     store,
 )
-from qpcore.kernels.workspace import NOTES, Data, Sizes, carve, elements
+from qpcore.kernels.workspace import (
+    NOTES,
+    Data,
+    Sizes,
+    carve,
+    carve_dual,
+    elements,
+    elements_of_dual,
+)
 from qpcore.status import Status
 
 SOLVED = int(Status.SOLVED)
@@ -94,8 +103,22 @@ def solve_active_sets(data, result, memory, sizes, parameters, start, stop):
     for group in range(start, stop):
         load(work, data, sizes, group * slots, slots, group > start, team)
         load_progress(work, result, group * slots, slots, team)
-        load_point(work.at, result, sizes, group * slots, slots, team)
+        if parameters.sought == ACTIVE_SET:
+            load_point(work.at, result, sizes, group * slots, slots, team)
         solve_active_set(work, parameters, sizes, team)
+        store(result, work, MINIMUM, sizes, group * slots, slots, team)
+
+
+@compiled
+def solve_duals(data, result, memory, sizes, parameters, start, stop):
+    """Solve the problems of a range of groups in the dual form."""
+    team, slots = team_of_one(), slots_in(memory)
+    packs = as_elements(memory)  # pyright: ignore[reportCallIssue]  a Numba intrinsic
+    work, dual = carve_dual(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
+    for group in range(start, stop):
+        load(work, data, sizes, group * slots, slots, group > start, team)
+        load_progress(work, result, group * slots, slots, team)
+        solve_dual(work, dual, parameters, sizes, team)
         store(result, work, MINIMUM, sizes, group * slots, slots, team)
 
 
@@ -178,10 +201,11 @@ def solve_stage(
     """Take all problems through one stage, in place; it computes in the dtype of its tolerance."""
     batch, dtype, traced = len(result.status), np.dtype(type(stage.tol)), result.trace.shape[1]
     slots = 1 if alone else slots_for(sizes, dtype)
-    solver = solve_active_sets if stage.sought == ACTIVE_SET else solve_range
+    solver = SOLVERS.get(stage.sought, solve_range)
+    size = (elements_of_dual if stage.sought == DUAL else elements)(*sizes[:4], traced)
 
     def work(start: int, stop: int) -> None:
-        memory = memory_for(sizes, dtype, slots, traced)
+        memory = memory_of(size, dtype, slots)
         solver(data, result, memory, sizes, stage, start, stop)
 
     with announced((solver.__name__, kind(dtype, slots), data.Q.dtype)):
@@ -189,6 +213,10 @@ def solve_stage(
     if dtype != data.Q.dtype:  # what float32 says of float64 data is a guess
         found, spent = result.status == SOLVED, result.status == MAX_ITERATIONS
         result.status[:] = np.where(spent, MAX_ITERATIONS, np.where(found, GUESSED, RUNNING))
+
+
+# What stages are done by, those that do not go by the interior-point method.
+SOLVERS = {ACTIVE_SET: solve_active_sets, COLD: solve_active_sets, DUAL: solve_duals}
 
 
 def empty_result(batch: int, sizes: Sizes, dtype: np.dtype, traced: int) -> Result:
@@ -316,8 +344,13 @@ memory = threading.local()
 
 
 def memory_for(sizes: Sizes, dtype: np.dtype, slots: int, traced: int = 0) -> np.ndarray:
-    """Workspace of the calling thread: (elements, slots), or (elements,) for one slot; reused."""
-    count = elements(sizes.n, sizes.m, sizes.p, sizes.rows, traced) * slots
+    """Workspace of the calling thread for most purposes."""
+    return memory_of(elements(sizes.n, sizes.m, sizes.p, sizes.rows, traced), dtype, slots)
+
+
+def memory_of(size: int, dtype: np.dtype, slots: int) -> np.ndarray:
+    """Workspace of the calling thread: (size, slots), or (size,) for one slot; reused."""
+    count = size * slots
     block = getattr(memory, dtype.char, None)
     if block is None or block.size < count:
         spare = PACK_BYTES // dtype.itemsize  # to begin on a cache line

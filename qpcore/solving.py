@@ -38,9 +38,7 @@ def solve_problem(
         result = gpu.solve(data, sizes, stages, traced)
     else:
         alone = alone and problem.n + problem.p >= LEAST_ALONE
-        stages = (
-            double_stages(problem.dtype, settings) if alone else parameters_of(problem, settings)
-        )
+        stages = parameters_of(problem, settings, alone)
         result = cpu.solve(data, sizes, stages, settings.thread_count(), traced, alone)
     batch = problem.batch_shape
     x, z, y, z_box = (v.reshape(*batch, v.shape[-1]) for v in result[:4])

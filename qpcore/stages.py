@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from qpcore.cpu import MOST_IN_PACKS
-from qpcore.kernels.certificate import ACTIVE_SET, DESCENT_RAY, FARKAS_RAY, MINIMUM
+from qpcore.kernels.certificate import ACTIVE_SET, COLD, DESCENT_RAY, DUAL, FARKAS_RAY, MINIMUM
 from qpcore.kernels.ipm import REAL, WHOLE, Parameters
 from qpcore.problem import Problem
 from qpcore.settings import Settings
@@ -59,6 +59,14 @@ GUESS |= {"leave": 5, "patience": 0}
 ACTIVE = {"sought": ACTIVE_SET, "rho": 1e-8, "delta": 1e-8}
 MIXED = (ACTIVE | {"steps": 1}, ACTIVE | {"steps": 4})
 
+# What comes first for problems that have no bounds, and no more rows than so many times their
+# variables (19). Measured on the paper's profile, time of the interior-point method over this: n =
+# 100, m = 50: 4.2, 100: 2.5, 125: 1.8, 150: 1.0, 200: 0.5; with p = 30 and m = 100: 1.5, 125: 0.6.
+MOST_ROWS = 1.3
+IN_DUAL = {"sought": DUAL, "delta": 1e-10, "convexity": 1.0, "steps": 20}
+
+FROM_COLD = {"sought": COLD, "pull": 1.0, "steps": 20, "leave": 3}
+
 # Primal and dual residuals of so many times the tolerance are aimed at in absolute terms, as long
 # as that halves them within so many iterations (5).
 REACH, PATIENCE = 100.0, 2
@@ -74,10 +82,16 @@ MARGIN = {F64: 0.9, F32: 0.8}
 SHORTEN = 0.999
 
 
-def parameters_of(problem: Problem, settings: Settings) -> tuple[Parameters, ...]:
+def parameters_of(
+    problem: Problem, settings: Settings, alone: bool = False
+) -> tuple[Parameters, ...]:
     """Settings and constants of every stage, in the dtype of the data."""
+    if has_few_rows(problem):
+        return dual_stages(problem.dtype, settings.tolerance(problem.dtype), int(settings.max_iterations))
+    if has_bounds_alone(problem):
+        return cold_stages(problem.dtype, settings.tolerance(problem.dtype), int(settings.max_iterations))
     mixed = settings.precision == "mixed" and problem.dtype == F64
-    if mixed and problem.n + problem.p <= MOST_IN_PACKS:  # beyond, float32 is no faster (18)
+    if mixed and not alone and problem.n + problem.p <= MOST_IN_PACKS:  # beyond, float32 is no faster (18)
         return mixed_stages(settings.tolerance(F64), int(settings.max_iterations))
     return double_stages(problem.dtype, settings)
 
@@ -85,6 +99,33 @@ def parameters_of(problem: Problem, settings: Settings) -> tuple[Parameters, ...
 def double_stages(dtype: np.dtype, settings: Settings) -> tuple[Parameters, ...]:
     """The same, all in the dtype of the data, whatever the precision that was asked for."""
     return stages_of(dtype, settings.tolerance(dtype), int(settings.max_iterations))
+
+
+def has_few_rows(problem: Problem) -> bool:
+    """Whether the dual form is worth a try: no bounds, and no more rows than variables."""
+    free = problem.lb is None and problem.ub is None
+    few = problem.m + problem.p <= MOST_ROWS * problem.n
+    return problem.dtype == F64 and free and few and problem.m > 0
+
+
+def has_bounds_alone(problem: Problem) -> bool:
+    """Whether nothing but bounds, and at most a budget beside one-sided ones, holds x."""
+    one_sided = (problem.lb is None) != (problem.ub is None)
+    boxed = problem.lb is not None or problem.ub is not None
+    alone = problem.p == 0 or (problem.p == 1 and one_sided)
+    return problem.dtype == F64 and boxed and problem.m == 0 and alone
+
+
+@lru_cache(maxsize=64)
+def cold_stages(dtype: np.dtype, tol: float, most: int) -> tuple[Parameters, ...]:
+    """The dual form, then all the others."""
+    return in_full(dtype, tol, most, FROM_COLD), *stages_of(dtype, tol, most)
+
+
+@lru_cache(maxsize=64)
+def dual_stages(dtype: np.dtype, tol: float, most: int) -> tuple[Parameters, ...]:
+    """The dual form, then all the others."""
+    return in_full(dtype, tol, most, IN_DUAL), *stages_of(dtype, tol, most)
 
 
 @lru_cache(maxsize=64)

@@ -6,18 +6,31 @@ a semismooth Newton method (Hintermüller, Ito, Kunisch 2002, SIAM J. Optim. 13,
 from near by ends after one or two factors, and from far away may never.
 """
 
-from qpcore.kernels.certificate import GUESSED, MINIMUM, RUNNING
+from qpcore.kernels.certificate import COLD, GUESSED, MINIMUM, RUNNING
 from qpcore.kernels.ipm import decide, examine, residuals
 from qpcore.kernels.kkt import add_where, factor_kkt, multiply_C, regularise, solve_kkt
-from qpcore.kernels.machine import any_lane, barrier, kernel, larger, like, team_max, where
+from qpcore.kernels.machine import (
+    any_lane,
+    barrier,
+    kernel,
+    larger,
+    like,
+    team_max,
+    team_sum,
+    where,
+)
 from qpcore.kernels.progress import set_out
 from qpcore.kernels.scaling import from_original
-from qpcore.kernels.stopping import excess
+from qpcore.kernels.start import least_squares
+from qpcore.kernels.stopping import OVERFLOW, excess
 from qpcore.kernels.trace import note_iterate
 from qpcore.status import Status
 
 SOLVED = int(Status.SOLVED)
 MAX_ITERATIONS = int(Status.MAX_ITERATIONS)
+
+# The status of a problem whose search does not get anywhere, while others go on.
+LOST = -10
 
 # Multipliers are taken to be as large as this share of the slope at least, slacks as this share
 # of the limits.
@@ -32,17 +45,28 @@ def solve_active_set(work, parameters, sizes, team):
     """
     qp, scale, at, best, residual, step, fix, system, products, outcome = work
     status = examine(work, parameters, sizes, team)
-    from_original(at, scale, sizes, team)
     one = like(1, status)
     if team.lane == 0:
         system.soft[0] = one - one
+    ratio = parameters.pull * one
+    if parameters.sought == COLD:
+        least_squares(work, status > one, parameters, sizes, team)  # careful nowhere
+        take_step_as_point(at, step, sizes, team)
+    else:
+        from_original(at, scale, sizes, team)
+        multiply_C(at.Cx, qp, at.x, team)
+        ratio = dual_per_primal(qp, at, sizes, team)
     regularise(system, parameters.rho * one, parameters.delta * one, team)
-    multiply_C(at.Cx, qp, at.x, team)
-    ratio = dual_per_primal(qp, at, sizes, team)
     iterations = outcome.iterations[0]
+    least, waited = like(OVERFLOW, one), one - one
     for iteration in range(parameters.steps + 1):
         running = status == RUNNING
         changed = bind(qp, at, ratio, system, running, iteration == 0, sizes, team)
+        waited = where(changed < least, one - one, waited + one)
+        least = where(changed < least, changed, least)
+        lost = running & (changed > 0) & (waited >= like(parameters.leave, one))
+        status = where(lost, like(LOST, status), status)
+        running = status == RUNNING
         project(qp, at, best, sizes, team)
         residuals(qp, at, residual, system.soft[0], sizes, team)
         note_iterate(work, iteration, running, sizes, team)
@@ -55,17 +79,30 @@ def solve_active_set(work, parameters, sizes, team):
         if iteration == parameters.steps or not any_lane(running):
             break
         iterations = where(running, iterations + one, iterations)
-        if any_lane(changed):
+        if any_lane(changed > 0):
             factor_kkt(qp, system, sizes, team)
         aim_at_set(qp, at, residual, system, sizes, team)
         solve_kkt(qp, system, fix, sizes, team)
         add_where(running, at, fix, sizes, team)
-    running = status == RUNNING
+    running = (status == RUNNING) | (status == LOST)
     for i in range(team.lane, sizes.rows, team.width):
         at.v[i] = where(running, best.v[i], at.v[i])
     barrier(team)
-    status = where(running, like(GUESSED, status), status)
+    left = RUNNING if parameters.sought == COLD else GUESSED
+    status = where(running, like(left, status), status)
     decide(work, set_out(status, running), iterations, MINIMUM, sizes, team)
+
+
+@kernel
+def take_step_as_point(at, step, sizes, team):
+    """The point that the step from zero leads to."""
+    for j in range(team.lane, sizes.n, team.width):
+        at.x[j] = step.x[j]
+    for i in range(team.lane, sizes.p, team.width):
+        at.y[i] = step.y[i]
+    for i in range(team.lane, sizes.rows, team.width):
+        at.v[i], at.Cx[i] = step.v[i], step.Cx[i]
+    barrier(team)
 
 
 @kernel
@@ -90,13 +127,13 @@ def dual_per_primal(qp, at, sizes, team):
 
 @kernel
 def bind(qp, at, ratio, system, running, first, sizes, team):
-    """Choose the rows that bind, +1 above and -1 below, in `damp`; whether any has changed.
+    """Choose the rows that bind, +1 above and -1 below, in `damp`; the number of changes.
 
     A row binds where its multiplier exceeds its slack, which it does at the answer. The choice of
     problems that are finished stays as it is.
     """
     zero, one = like(0, qp.q[0]), like(1, qp.q[0])
-    changes = one if first else zero
+    changes = like(sizes.rows, zero) + one if first else zero
     for i in range(team.lane, sizes.rows, team.width):
         v, Cx, before = at.v[i], at.Cx[i], system.damp[i]
         above = (qp.present[0, i] > 0) & (v > ratio * (qp.limit[0, i] - Cx))
@@ -105,11 +142,11 @@ def bind(qp, at, ratio, system, running, first, sizes, team):
         side = where(qp.fixed[i] > 0, one, side)
         before = side if first else before
         side = where(running, side, before)
-        changes = larger(changes, abs(side - before))
+        changes += where(side == before, zero, one)
         system.damp[i] = side
         system.weight[i] = abs(side) / system.delta[0]
     barrier(team)
-    return team_max(changes, team) > 0
+    return team_sum(changes, team)
 
 
 @kernel

@@ -24,7 +24,7 @@ BOUNDED = -4
 GUESSED = -9
 
 # What is sought: the minimum, or a ray that shows that there is none.
-MINIMUM, FARKAS_RAY, DESCENT_RAY, ACTIVE_SET = 0, 1, 2, 3
+MINIMUM, FARKAS_RAY, DESCENT_RAY, ACTIVE_SET, DUAL, COLD = 0, 1, 2, 3, 4, 5
 
 # Q is made stiffer from this accuracy on, relative to that which is sought.
 CLOSE = 1e14

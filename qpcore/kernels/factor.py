@@ -28,7 +28,29 @@ def factor(K, diagonal, Gt, rows, weight, size, coupled, floor, team):
     n = Gt.shape[0]
     upper_blocks = (n + TILE - 1) // TILE
     blocks = upper_blocks + (size - n + TILE - 1) // TILE
-    for block in range(blocks):
+    factor_columns(
+        K, diagonal, Gt, rows, weight, size, coupled, floor, blocks, upper_blocks, blocks, team
+    )
+
+
+@kernel
+def factor_head(K, diagonal, Gt, weight, size, coupled, floor, team):
+    """The first n columns of the factor: that of Q, and the rows below it times its inverse."""
+    n = Gt.shape[0]
+    upper_blocks = (n + TILE - 1) // TILE
+    blocks = upper_blocks + (size - n + TILE - 1) // TILE
+    factor_columns(
+        K, diagonal, Gt, 0, weight, size, coupled, floor, upper_blocks, upper_blocks, blocks, team
+    )
+
+
+@kernel
+def factor_columns(
+    K, diagonal, Gt, rows, weight, size, coupled, floor, columns, upper_blocks, blocks, team
+):
+    """The first so many columns of tiles of the factor, of `blocks`."""
+    n = Gt.shape[0]
+    for block in range(columns):
         start, stop = tile_rows(block, upper_blocks, n, size)
         alone = not coupled and block < upper_blocks
         done = 0 if alone else start
@@ -141,3 +163,42 @@ def store_row(K, diagonal, t, i, j, start, stop, n):
             if start + 3 < stop:
                 rest = t[3] - l0 * K[j[3], j[0]] - l1 * K[j[3], j[1]] - l2 * K[j[3], j[2]]
                 K[i, j[3]] = rest * diagonal[j[3]]
+
+
+# ---- products of its rows ------------------------------------------------------------------------
+
+
+@kernel
+def multiply_rows(K, diagonal, n, team):
+    """S = N Nᵀ with N = K[n:, :n]: its upper triangle into that of K[n:, n:], and its diagonal.
+
+    Below the diagonal only tiles across it are written.
+    """
+    size = K.shape[0]
+    zero = like(0, diagonal[0])
+    row = (zero, zero, zero, zero)
+    for start in range(n, size, TILE):
+        i = four(start, size)
+        for begin in range(start + TILE * team.lane, size, TILE * team.width):
+            j = four(begin, size)
+            t = negated_tile(subtract_products((row, row, row, row), K, 0, n, i, j, team))
+            put_row(K, i[0], j, t[0])  # beyond the end the last row and column are written again
+            put_row(K, i[1], j, t[1])
+            put_row(K, i[2], j, t[2])
+            put_row(K, i[3], j, t[3])
+            if begin == start:
+                put_diagonal(diagonal, i, n, t)
+    barrier(team)
+
+
+@kernel(inline=True)
+def put_row(K, i, j, t):
+    """Write four neighbours."""
+    K[i, j[0]], K[i, j[1]], K[i, j[2]], K[i, j[3]] = t
+
+
+@kernel(inline=True)
+def put_diagonal(diagonal, i, n, t):
+    """Write the diagonal of a tile."""
+    diagonal[i[0] - n], diagonal[i[1] - n] = t[0][0], t[1][1]
+    diagonal[i[2] - n], diagonal[i[3] - n] = t[2][2], t[3][3]

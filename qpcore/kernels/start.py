@@ -16,15 +16,22 @@ CLOSE = 1e-8
 def start(work, status, parameters, sizes, team):
     """Least squares for the slacks, then slacks and multipliers moved into the orthant (12)."""
     qp, scale, at, best, residual, step, fix, system, products, outcome = work
+    everywhere = status < 0
+    least_squares(work, everywhere, parameters, sizes, team)
+    move(qp, at, step, like(1, qp.q[0]), everywhere, sizes, team)
+    enter_orthant(qp, at, step, sizes, team)
+
+
+@kernel
+def least_squares(work, careful, parameters, sizes, team):
+    """The Newton step from zero, with the weight `pull` on every side and no sign asked for."""
+    qp, scale, at, best, residual, step, fix, system, products, outcome = work
     place_at_zero(qp, at, residual, step, parameters.pull, sizes, team)
     one = like(1, qp.q[0])
     regularise(system, parameters.rho * one, parameters.delta * one, team)
     weigh(qp, at, system, sizes, team)
     factor_kkt(qp, system, sizes, team)
-    everywhere = status < 0
-    newton(work, everywhere, sizes, team)
-    move(qp, at, step, like(1, qp.q[0]), everywhere, sizes, team)
-    enter_orthant(qp, at, step, sizes, team)
+    newton(work, careful, sizes, team)
 
 
 @kernel

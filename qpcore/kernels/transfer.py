@@ -42,7 +42,7 @@ def load(work, data, sizes, first, slots, again, team):
     if fresh:
         load_Q(qp, data, first, slots, team)
         if sizes.m > 0:
-            load_matrix(qp.Gt, 0, True, data.G, data.entry[2], first, slots, team)
+            load_G(qp, data, first, slots, team)
         if sizes.p > 0:
             load_matrix(qp.K, sizes.n, True, data.A, data.entry[4], first, slots, team)
         barrier(team)
@@ -110,6 +110,22 @@ def load_Q(qp, data, first, slots, team):
     for i in range(n, size):
         for j in range(own_from(i, team), size, team.width):
             K[i, j] = like(0, half)
+
+
+def load_G(qp, data, first, slots, team):
+    """G, transposed: where it is a matrix of its own, and where it is the last columns of K."""
+    load_matrix(qp.Gt, 0, True, data.G, data.entry[2], first, slots, team)
+
+
+@overload(load_G)
+def _load_G(qp, data, first, slots, team):
+    if qp.types[qp.fields.index("Gt")].layout == "C":
+        return lambda qp, data, first, slots, team: load_matrix(
+            qp.Gt, 0, True, data.G, data.entry[2], first, slots, team
+        )
+    return lambda qp, data, first, slots, team: load_matrix(
+        qp.K, qp.K.shape[0] - qp.Gt.shape[1], True, data.G, data.entry[2], first, slots, team
+    )
 
 
 def load_matrix(out, shift, transposed, values, entries, first, slots, team):

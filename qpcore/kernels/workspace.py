@@ -19,6 +19,7 @@ Data = namedtuple("Data", "Q q G h A b lb ub h_lower entry")
 
 # limit, present: (2, rows); fixed: (rows,), one where both limits are equal: an equality.
 # K: strict upper triangle [[Q, Aᵀ], [A, 0]], lower triangle the factor; Gt = Gᵀ; At = Aᵀ within K.
+# In the dual form K has Gᵀ on the right as well, and Gt is a view (19).
 # coupled: not zero if Q has entries off its diagonal or G has rows.
 QP = namedtuple("QP", "K Q_diagonal q Gt At b limit present fixed coupled")
 
@@ -60,6 +61,12 @@ Outcome = namedtuple("Outcome", "status iterations before trace")
 
 Work = namedtuple("Work", "qp scale at best residual step fix system products outcome")
 
+# What the dual form needs besides (19), for the rows [A; G], p of A first. diagonal: of the factor
+# of Q and of that of the rows, inverted; curvature: the diagonal of S; centre: the rows at the
+# minimiser without them; side: +1 or -1 where a row binds above or below, 0 where it is free;
+# force: multipliers; pull: S times them; right: a right-hand side.
+Dual = namedtuple("Dual", "diagonal curvature centre side force pull right")
+
 
 def elements(n, m, p, rows, traced=0):
     """How many elements `carve` takes, if so many iterates are to be traced."""
@@ -77,20 +84,49 @@ def elements(n, m, p, rows, traced=0):
     return qp + at + best + residual + step + fix + system + scale + products + outcome
 
 
+def elements_of_dual(n, m, p, rows, traced=0):
+    """How many elements `carve_dual` takes."""
+    size = n + p + m
+    matrices = size * size - (n + p) * (n + p) - n * m
+    return elements(n, m, p, rows, traced) + matrices + size + 6 * (p + m)
+
+
 @kernel(makes_arrays=True)
 def carve(memory, n, m, p, rows):
     """Divide `elements(n, m, p, rows)` elements of memory among a Work; the rest is the trace."""
-    size = n + p
+    K, memory = matrix(memory, n + p, n + p)
+    Gt, memory = matrix(memory, n, m)
+    return carve_around(memory, K, Gt, K[:n, n:], n, m, p, rows)
+
+
+@kernel(makes_arrays=True)
+def carve_dual(memory, n, m, p, rows):
+    """A Work whose K has G' to the right of A', and a Dual."""
+    size = n + p + m
+    diagonal, memory = vector(memory, size)
+    curvature, memory = vector(memory, p + m)
+    centre, memory = vector(memory, p + m)
+    side, memory = vector(memory, p + m)
+    force, memory = vector(memory, p + m)
+    pull, memory = vector(memory, p + m)
+    right, memory = vector(memory, p + m)
     K, memory = matrix(memory, size, size)
+    work = carve_around(memory, K, K[:n, n + p :], K[:n, n : n + p], n, m, p, rows)
+    return work, Dual(diagonal, curvature, centre, side, force, pull, right)
+
+
+@kernel(makes_arrays=True)
+def carve_around(memory, K, Gt, At, n, m, p, rows):
+    """All of a Work but the matrices."""
+    size = n + p
     Q_diagonal, memory = vector(memory, n)
     q, memory = vector(memory, n)
-    Gt, memory = matrix(memory, n, m)
     b, memory = vector(memory, p)
     limit, memory = matrix(memory, 2, rows)
     present, memory = matrix(memory, 2, rows)
     fixed, memory = vector(memory, rows)
     coupled, memory = vector(memory, 1)
-    qp = QP(K, Q_diagonal, q, Gt, K[:n, n:], b, limit, present, fixed, coupled)
+    qp = QP(K, Q_diagonal, q, Gt, At, b, limit, present, fixed, coupled)
     x, memory = vector(memory, n)
     y, memory = vector(memory, p)
     v, memory = vector(memory, rows)
