@@ -17,7 +17,7 @@ from qpcore.problem import DROPPED, NO_LIMIT, Problem
 from qpcore.settings import Untrusted
 from qpcore.solution import Solution, Trust
 from qpcore.solving import data_of, sizes_of
-from qpcore.stages import double_stages
+from qpcore.stages import interior_stages
 from qpcore.status import Status
 
 F64, F32 = np.dtype(np.float64), np.dtype(np.float32)
@@ -117,7 +117,7 @@ def smooth(solution: Solution, linear: Linear, right: Vectors) -> Linear:
     dtype, mu = problem.dtype, problem.dtype.type(settings.smoothing)
     data = data_of(problem)
     data = data._replace(entry=data.entry[:, chosen])
-    stages = double_stages(dtype, settings)
+    stages = interior_stages(dtype, settings)
     stage, threads = stages[0], settings.thread_count()
     close = dtype.type(CLOSE[dtype])
     point = cpu.relaxed(data, sizes_of(problem), stage, mu, close, threads)

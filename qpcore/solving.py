@@ -15,7 +15,7 @@ from qpcore.problem_there import problem_of
 from qpcore.promise import take_back
 from qpcore.settings import Settings
 from qpcore.solution import Solution
-from qpcore.stages import double_stages, parameters_of
+from qpcore.stages import interior_stages, parameters_of
 from qpcore.trace import Trace
 
 # From so many variables and equations on a single problem is solved by itself, as floats, and not
@@ -34,7 +34,7 @@ def solve_problem(
     """
     data, sizes, traced = data_of(problem), sizes_of(problem), bool(settings.trace)
     if device == "cuda":
-        gpu, stages = devices.gpu_driver(), double_stages(problem.dtype, settings)
+        gpu, stages = devices.gpu_driver(), interior_stages(problem.dtype, settings)
         result = gpu.solve(data, sizes, stages, traced)
     else:
         alone = alone and problem.n + problem.p >= LEAST_ALONE

@@ -52,20 +52,31 @@ STAGES = {
     ),
 }
 
-# What precision="mixed" puts before the stages of float64: a guess in float32, and the active set
-# method on the problems that have one, twice, so that what is left is packed anew (18).
+# What may come before the stages of float64; which of them, `way_in` says.
+#
+# dual: the active set method on the dual (19), which takes one small factor a step. For problems
+# without bounds and with no more rows than MOST_ROWS times their variables: beyond, so many rows
+# bind that it seldom finds them. Measured on the paper's profile, time without over time with it:
+# n = 100, m = 50: 4.2, 100: 2.5, 125: 1.8, 150: 1.0, 200: 0.5; p = 30, m = 100: 1.5, 125: 0.6; n =
+# 10, m = 10: 2.2, 15: 1.3, 20: 0.7.
+#
+# bounds: the active set method from the start on (18), where bounds are all there is, or one-sided
+# ones and a budget. Boxes: 1.0 to 2.5, x >= 0: 1.2 to 1.9, with a budget: 1.3 to 1.7, a box and one
+# equation: 0.6 to 2.1.
+#
+# mixed: with precision="mixed", a guess in float32, and the active set method on the problems that
+# have one, twice, so that what is left is packed anew (18).
+MOST_ROWS = 1.3
 GUESS = {"tol": 1e-4, "rho": 1e-5, "delta": 1e-5, "floor": 1e-6, "convexity": 1.0, "careful": 0}
 GUESS |= {"leave": 5, "patience": 0}
 ACTIVE = {"sought": ACTIVE_SET, "rho": 1e-8, "delta": 1e-8}
-MIXED = (ACTIVE | {"steps": 1}, ACTIVE | {"steps": 4})
-
-# What comes first for problems that have no bounds, and no more rows than so many times their
-# variables (19). Measured on the paper's profile, time of the interior-point method over this: n =
-# 100, m = 50: 4.2, 100: 2.5, 125: 1.8, 150: 1.0, 200: 0.5; with p = 30 and m = 100: 1.5, 125: 0.6.
-MOST_ROWS = 1.3
-IN_DUAL = {"sought": DUAL, "delta": 1e-10, "convexity": 1.0, "steps": 20}
-
-FROM_COLD = {"sought": COLD, "pull": 1.0, "steps": 20, "leave": 3}
+SEARCH = {"steps": 20, "leave": 3}
+WAYS_IN = {
+    "interior": (),
+    "dual": ((F64, SEARCH | {"sought": DUAL, "delta": 1e-10, "convexity": 1.0}),),
+    "bounds": ((F64, SEARCH | {"sought": COLD}),),
+    "mixed": ((F32, GUESS), (F64, ACTIVE | {"steps": 1}), (F64, ACTIVE | {"steps": 4})),
+}
 
 # Primal and dual residuals of so many times the tolerance are aimed at in absolute terms, as long
 # as that halves them within so many iterations (5).
@@ -85,60 +96,46 @@ SHORTEN = 0.999
 def parameters_of(
     problem: Problem, settings: Settings, alone: bool = False
 ) -> tuple[Parameters, ...]:
-    """Settings and constants of every stage, in the dtype of the data."""
-    if has_few_rows(problem):
-        return dual_stages(problem.dtype, settings.tolerance(problem.dtype), int(settings.max_iterations))
-    if has_bounds_alone(problem):
-        return cold_stages(problem.dtype, settings.tolerance(problem.dtype), int(settings.max_iterations))
-    mixed = settings.precision == "mixed" and problem.dtype == F64
-    if mixed and not alone and problem.n + problem.p <= MOST_IN_PACKS:  # beyond, float32 is no faster (18)
-        return mixed_stages(settings.tolerance(F64), int(settings.max_iterations))
-    return double_stages(problem.dtype, settings)
+    """Settings and constants of every stage; `alone`: each problem is solved by itself."""
+    return stages_of(problem.dtype, settings, way_in(problem, settings, alone))
 
 
-def double_stages(dtype: np.dtype, settings: Settings) -> tuple[Parameters, ...]:
-    """The same, all in the dtype of the data, whatever the precision that was asked for."""
-    return stages_of(dtype, settings.tolerance(dtype), int(settings.max_iterations))
+def way_in(problem: Problem, settings: Settings, alone: bool) -> str:
+    """What comes before the interior-point method, a key of WAYS_IN."""
+    n, m, p = problem.n, problem.m, problem.p
+    if problem.dtype != F64:
+        return "interior"
+    boxed, one_sided = sides_of_bounds(problem)
+    if m > 0 and m + p <= MOST_ROWS * n and not boxed:
+        return "dual"
+    if boxed and m == 0 and (p == 0 or (p == 1 and one_sided)):
+        return "bounds"
+    # float32 is no faster for problems that are not in packs (18)
+    mixed = settings.precision == "mixed" and n + p <= MOST_IN_PACKS and not alone
+    return "mixed" if mixed else "interior"
 
 
-def has_few_rows(problem: Problem) -> bool:
-    """Whether the dual form is worth a try: no bounds, and no more rows than variables."""
-    free = problem.lb is None and problem.ub is None
-    few = problem.m + problem.p <= MOST_ROWS * problem.n
-    return problem.dtype == F64 and free and few and problem.m > 0
+def sides_of_bounds(problem: Problem) -> tuple[bool, bool]:
+    """Whether there are bounds, and on one side only."""
+    given = (problem.lb is not None) + (problem.ub is not None)
+    return given > 0, given == 1
 
 
-def has_bounds_alone(problem: Problem) -> bool:
-    """Whether nothing but bounds, and at most a budget beside one-sided ones, holds x."""
-    one_sided = (problem.lb is None) != (problem.ub is None)
-    boxed = problem.lb is not None or problem.ub is not None
-    alone = problem.p == 0 or (problem.p == 1 and one_sided)
-    return problem.dtype == F64 and boxed and problem.m == 0 and alone
+def interior_stages(dtype: np.dtype, settings: Settings) -> tuple[Parameters, ...]:
+    """The stages of the interior-point method alone, in one precision."""
+    return stages_of(dtype, settings, "interior")
 
 
-@lru_cache(maxsize=64)
-def cold_stages(dtype: np.dtype, tol: float, most: int) -> tuple[Parameters, ...]:
-    """The dual form, then all the others."""
-    return in_full(dtype, tol, most, FROM_COLD), *stages_of(dtype, tol, most)
-
-
-@lru_cache(maxsize=64)
-def dual_stages(dtype: np.dtype, tol: float, most: int) -> tuple[Parameters, ...]:
-    """The dual form, then all the others."""
-    return in_full(dtype, tol, most, IN_DUAL), *stages_of(dtype, tol, most)
+def stages_of(dtype: np.dtype, settings: Settings, way: str) -> tuple[Parameters, ...]:
+    """All stages after a way in."""
+    return all_stages(dtype, settings.tolerance(dtype), int(settings.max_iterations), way)
 
 
 @lru_cache(maxsize=64)
-def mixed_stages(tol: float, most: int) -> tuple[Parameters, ...]:
-    """A guess in float32, the active set method, then all that float64 has for the others."""
-    guess = in_full(F32, tol, most, GUESS)
-    return guess, *(in_full(F64, tol, most, stage) for stage in MIXED + STAGES[F64])
-
-
-@lru_cache(maxsize=64)
-def stages_of(dtype: np.dtype, tol: float, most: int) -> tuple[Parameters, ...]:
+def all_stages(dtype: np.dtype, tol: float, most: int, way: str) -> tuple[Parameters, ...]:
     """Every stage in full."""
-    return tuple(in_full(dtype, tol, most, stage) for stage in STAGES[dtype])
+    stages = *WAYS_IN[way], *((dtype, stage) for stage in STAGES[dtype])
+    return tuple(in_full(precision, tol, most, stage) for precision, stage in stages)
 
 
 def in_full(dtype: np.dtype, tol: float, most: int, stage: dict) -> Parameters:

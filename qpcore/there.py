@@ -20,14 +20,14 @@ from qpcore.libraries import library_of
 from qpcore.problem import CORE_AXES, NO_LIMIT, Problem
 from qpcore.problem_there import DTYPES, dtype_name
 from qpcore.settings import Settings
-from qpcore.stages import double_stages
+from qpcore.stages import interior_stages
 
 
 def solve(gpu: Any, problem: Problem, sizes: Sizes, settings: Settings) -> dict[str, Any]:
     """Answers and outcomes, arrays of the caller's library, in the shape of the batch."""
     library, batch = library_of(problem.Q), problem.batch_size
     dtype = DTYPES[dtype_name(problem.Q)]
-    stages = double_stages(dtype, settings)
+    stages = interior_stages(dtype, settings)
     lengths = {"x": sizes.n, "z": sizes.m, "y": sizes.p, "z_box": sizes.n}
     with gpu.on_device(library.device(problem.Q)) as number:
         found = {name: library.empty((batch, k), dtype) for name, k in lengths.items()}

@@ -6,7 +6,6 @@ the others are left with: to look for the rows that bind takes one small factor 
 Q nor G. It ends after a few steps, or wanders and is given up.
 """
 
-import math
 from collections import namedtuple
 
 from qpcore.kernels.active_set import project
@@ -33,20 +32,14 @@ from qpcore.kernels.machine import (
 )
 from qpcore.kernels.progress import set_out
 from qpcore.kernels.stopping import excess
-from qpcore.kernels.trace import note_answer
+from qpcore.kernels.trace import note_iterate
 from qpcore.status import Status
 
 SOLVED = int(Status.SOLVED)
 MAX_ITERATIONS = int(Status.MAX_ITERATIONS)
 
-# Where a pivot of Q is not well above this, beside entries near one, the method is another's.
-LEAST_PIVOT = 1e-10
-
 # What rows that are free have on the diagonal; all rows at the start, as a share of S's diagonal.
 FREE, FIRST = 1e30, 0.01
-
-# Steps without a new least number of rows taken wrongly after which a problem is given up.
-PATIENCE = 3
 
 # A multiplier or slack of the wrong sign counts beyond this share of the largest.
 NOTHING = 1e-12
@@ -66,23 +59,28 @@ def solve_dual(work, dual, parameters, sizes, team):
     """
     qp, scale, at, best, residual, step, fix, system, products, outcome = work
     status = examine(work, parameters, sizes, team)
-    before, steps = outcome.iterations[0], outcome.iterations[0]
-    firm = prepare(work, dual, sizes, team) & (status == RUNNING)
+    steps = outcome.iterations[0]
+    firm = prepare(work, dual, parameters.floor, sizes, team) & (status == RUNNING)
     if any_lane(firm):
         multiply_rows(qp.K, dual.curvature, sizes.n, team)
         search = search_rows(work, dual, firm, parameters, sizes, team)
         steps = search.steps
+        take_out_softness(qp, dual, parameters.delta, sizes, team)
         place(work, dual, sizes, team)
         status = polish(work, dual, status, search.found, parameters, sizes, team)
-        note_answer(work, steps - before, status == SOLVED, sizes, team)
+    else:
+        note_iterate(work, 0, firm, sizes, team)
     spent = (status == RUNNING) & (steps >= like(parameters.max_iterations, steps))
     status = where(spent, like(MAX_ITERATIONS, status), status)
     decide(work, set_out(status, spent), steps, MINIMUM, sizes, team)
 
 
 @kernel
-def prepare(work, dual, sizes, team):
-    """Make L and N, and the rows at the minimiser without them; whether Q has an inverse."""
+def prepare(work, dual, least, sizes, team):
+    """Make L and N, and the rows at the minimiser without them; whether Q has an inverse.
+
+    It is said to if all its pivots are well above `least`, beside entries near one.
+    """
     qp, system, zero = work.qp, work.system, like(0, work.qp.q[0])
     n, size = sizes.n, sizes.n + sizes.p + sizes.m
     for j in range(team.lane, n, team.width):
@@ -91,14 +89,15 @@ def prepare(work, dual, sizes, team):
     if team.lane == 0:
         system.soft[0] = zero
     barrier(team)
-    floor = like(LEAST_PIVOT, zero)
-    factor_head(qp.K, dual.diagonal, qp.Gt, system.weight, size, True, floor, team)
+    least = like(least, zero)
+    factor_head(qp.K, dual.diagonal, qp.Gt, system.weight, size, True, least, team)
     flattest = zero
     for j in range(team.lane, n, team.width):
         flattest = larger(flattest, dual.diagonal[j])
     solve_Q(qp, dual, system.right[:n], team)
     multiply_transposed(dual.centre, qp.K[:n, n:], system.right[:n], team)
-    return team_max(flattest, team) < like(math.sqrt(0.5 / LEAST_PIVOT), zero)
+    flattest = team_max(flattest, team)
+    return flattest * flattest * least < like(0.5, zero)
 
 
 @kernel
@@ -118,11 +117,13 @@ def search_rows(work, dual, firm, parameters, sizes, team):
     never, most = like(1, zero) < zero, like(FREE, zero)
     take_all(qp, dual, sizes, team)
     solve_rows(qp, dual, parameters.delta, True, sizes, team)
+    note_search(work, dual, 0, firm, sizes, team)
     keep_pressed(qp, dual, sizes, team)
     search = Search(firm, never, work.outcome.iterations[0], most, zero)
-    for _ in range(parameters.steps):
+    for iteration in range(parameters.steps):
         solve_rows(qp, dual, parameters.delta, False, sizes, team)
-        search = look(qp, dual, search, parameters.max_iterations, sizes, team)
+        note_search(work, dual, iteration + 1, search.searching, sizes, team)
+        search = look(qp, dual, search, parameters, sizes, team)
         if not any_lane(search.searching):
             break
     return search
@@ -152,11 +153,8 @@ def solve_rows(qp, dual, delta, first, sizes, team):
     least, free = like(delta, zero), like(FREE, zero)
     diagonal, S = dual.diagonal[n:], qp.K[n:, n:]
     for i in range(team.lane, size, team.width):
-        side, target = dual.side[i], zero
-        if i < p:
-            target = qp.b[i]
-        else:
-            target = where(side > 0, qp.limit[0, i - p], qp.limit[1, i - p])
+        side = dual.side[i]
+        target = limit_of(qp, side, i, p)
         softness = least
         if first and i >= p:
             soft = larger(least, like(FIRST, zero) * dual.curvature[i])
@@ -168,6 +166,12 @@ def solve_rows(qp, dual, delta, first, sizes, team):
     factor(S, diagonal, S[:, :0], 0, dual.side, size, True, least, team)
     solve_factored(S, diagonal, size, True, dual.force, team)
     multiply_symmetric(dual.pull, S, dual.curvature, True, dual.force, team)
+
+
+@kernel(inline=True)
+def limit_of(qp, side, i, p):
+    """What row i is to be on that side: b for the first p rows, then the limits of G."""
+    return qp.b[i] if i < p else where(side > 0, qp.limit[0, i - p], qp.limit[1, i - p])
 
 
 @kernel
@@ -182,7 +186,7 @@ def keep_pressed(qp, dual, sizes, team):
 
 
 @kernel
-def look(qp, dual, search, most, sizes, team):
+def look(qp, dual, search, parameters, sizes, team):
     """Count the rows that were taken wrongly, and take them otherwise where the search goes on."""
     searching, found, steps, least, waited = search
     zero, one, p = like(0, qp.q[0]), like(1, qp.q[0]), sizes.p
@@ -208,21 +212,46 @@ def look(qp, dual, search, most, sizes, team):
     found = found | (searching & (wrong == zero))
     waited = where(wrong < least, zero, waited + one)
     least = where(wrong < least, wrong, least)
-    searching = searching & (wrong > zero) & (waited < like(PATIENCE, one))
-    searching = searching & (steps < like(most, one))
+    searching = searching & (wrong > zero) & (waited < like(parameters.leave, one))
+    searching = searching & (steps < like(parameters.max_iterations, one))
     for i in range(p + team.lane, p + sizes.m, team.width):
         dual.side[i] = where(searching, dual.right[i], dual.side[i])
     barrier(team)
     return Search(searching, found, steps, least, waited)
 
 
+@kernel
+def note_search(work, dual, iteration, searching, sizes, team):
+    """Note the point that belongs to the multipliers, if the caller asked for a trace."""
+    if work.outcome.trace.shape[0] > 0:
+        place(work, dual, sizes, team)
+        multiply_C(work.at.Cx, work.qp, work.at.x, team)
+        project(work.qp, work.at, work.best, sizes, team)
+        residuals(work.qp, work.at, work.residual, work.system.soft[0], sizes, team)
+        note_iterate(work, iteration, searching, sizes, team)
+
+
 # ---- the answer ----------------------------------------------------------------------------------
+
+
+@kernel
+def take_out_softness(qp, dual, delta, sizes, team):
+    """Correct multipliers that solve (S + δ I) λ = c for what δ did: δ λ is left of c - S λ."""
+    n, zero, size = sizes.n, like(0, qp.q[0]), sizes.p + sizes.m
+    for i in range(team.lane, size, team.width):
+        free = dual.side[i] == zero
+        dual.right[i] = where(free, zero, like(delta, zero) * dual.force[i])
+    barrier(team)
+    solve_factored(qp.K[n:, n:], dual.diagonal[n:], size, True, dual.right, team)
+    for i in range(team.lane, size, team.width):
+        dual.force[i] += dual.right[i]
+    barrier(team)
 
 
 @kernel
 def place(work, dual, sizes, team):
     """The point that belongs to the multipliers: x = -Q⁻¹(q + Cᵀv + Aᵀy)."""
-    qp, at, system, zero = work.qp, work.at, work.system, like(0, work.qp.q[0])
+    qp, at, zero = work.qp, work.at, like(0, work.qp.q[0])
     n, p = sizes.n, sizes.p
     for i in range(team.lane, p + sizes.m, team.width):
         dual.force[i] = where(dual.side[i] == zero, zero, dual.force[i])
@@ -270,12 +299,7 @@ def correct(work, dual, sizes, team):
     solve_Q(qp, dual, fix.x, team)
     multiply_transposed(dual.right, rows, fix.x, team)
     for i in range(team.lane, size, team.width):
-        gap = zero
-        if i < p:
-            gap = residual.equality[i]
-        else:
-            limit = where(dual.side[i] > 0, qp.limit[0, i - p], qp.limit[1, i - p])
-            gap = limit - at.Cx[i - p]
+        gap = residual.equality[i] if i < p else limit_of(qp, dual.side[i], i, p) - at.Cx[i - p]
         dual.right[i] = where(dual.side[i] == zero, zero, dual.right[i] - gap)
     barrier(team)
     solve_factored(S, dual.diagonal[n:], size, True, dual.right, team)

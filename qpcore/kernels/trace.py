@@ -65,14 +65,3 @@ def store_trace(out, outcome, slot, team):
                 out[iteration, column] = trace[iteration - begun, column, slot]
             else:
                 out[iteration, column] = np.nan
-
-
-@kernel
-def note_answer(work, row, found, sizes, team):
-    """Residuals (5) and μ of an answer in its row, one for each problem; nothing is noted before.
-
-    Of a problem without one the last row says as much.
-    """
-    qp, scale, at, best, residual, step, fix, system, products, outcome = work
-    for k in range(outcome.trace.shape[0]):
-        note_iterate(work, k, found & (row == like(k, row)), sizes, team)
