@@ -28,29 +28,7 @@ def factor(K, diagonal, Gt, rows, weight, size, coupled, floor, team):
     n = Gt.shape[0]
     upper_blocks = (n + TILE - 1) // TILE
     blocks = upper_blocks + (size - n + TILE - 1) // TILE
-    factor_columns(
-        K, diagonal, Gt, rows, weight, size, coupled, floor, blocks, upper_blocks, blocks, team
-    )
-
-
-@kernel
-def factor_head(K, diagonal, Gt, weight, size, coupled, floor, team):
-    """The first n columns of the factor: that of Q, and the rows below it times its inverse."""
-    n = Gt.shape[0]
-    upper_blocks = (n + TILE - 1) // TILE
-    blocks = upper_blocks + (size - n + TILE - 1) // TILE
-    factor_columns(
-        K, diagonal, Gt, 0, weight, size, coupled, floor, upper_blocks, upper_blocks, blocks, team
-    )
-
-
-@kernel
-def factor_columns(
-    K, diagonal, Gt, rows, weight, size, coupled, floor, columns, upper_blocks, blocks, team
-):
-    """The first so many columns of tiles of the factor, of `blocks`."""
-    n = Gt.shape[0]
-    for block in range(columns):
+    for block in range(blocks):
         start, stop = tile_rows(block, upper_blocks, n, size)
         alone = not coupled and block < upper_blocks
         done = 0 if alone else start
@@ -165,29 +143,54 @@ def store_row(K, diagonal, t, i, j, start, stop, n):
                 K[i, j[3]] = rest * diagonal[j[3]]
 
 
-# ---- products of its rows ------------------------------------------------------------------------
+# ---- rows below it -------------------------------------------------------------------------------
 
 
 @kernel
-def multiply_rows(K, diagonal, n, team):
-    """S = N Nᵀ with N = K[n:, :n]: its upper triangle into that of K[n:, n:], and its diagonal.
+def factor_with_rows(K, diagonal, Gt, weight, size, floor, team):
+    """Factor K[:size, :size] = L S Lᵀ (9), and divide by it what lies to the right of it.
 
-    Below the diagonal only tiles across it are written.
+    N = K[:size, size:]ᵀ L⁻ᵀ S goes into the rows below. `diagonal` and `floor` are as in `factor`.
     """
-    size = K.shape[0]
+    n = Gt.shape[0]
+    upper_blocks = (n + TILE - 1) // TILE
+    blocks = upper_blocks + (size - n + TILE - 1) // TILE
+    for block in range(blocks):
+        start, stop = tile_rows(block, upper_blocks, n, size)
+        if team.lane == 0:
+            diagonal_tile(K, diagonal, Gt, 0, weight, start, stop, start, floor, team)
+        barrier(team)
+        for other in range(block + 1 + team.lane, blocks, team.width):
+            begin, end = tile_rows(other, upper_blocks, n, size)
+            tile_below(K, diagonal, Gt, 0, weight, begin, end, start, stop, start, team)
+        for begin in range(size + TILE * team.lane, K.shape[0], TILE * team.width):
+            end = min(begin + TILE, K.shape[0])
+            tile_below(K, diagonal, Gt, 0, weight, begin, end, start, stop, start, team)
+        barrier(team)
+
+
+@kernel
+def multiply_rows(K, diagonal, n, size, team):
+    """N S Nᵀ with N = K[size:, :size]: its upper triangle into that of K[size:, size:].
+
+    Its diagonal goes into `diagonal`. S changes sign at n. Below the diagonal only tiles across it
+    are written.
+    """
+    end = K.shape[0]
     zero = like(0, diagonal[0])
     row = (zero, zero, zero, zero)
-    for start in range(n, size, TILE):
-        i = four(start, size)
-        for begin in range(start + TILE * team.lane, size, TILE * team.width):
-            j = four(begin, size)
+    for start in range(size, end, TILE):
+        i = four(start, end)
+        for begin in range(start + TILE * team.lane, end, TILE * team.width):
+            j = four(begin, end)
             t = negated_tile(subtract_products((row, row, row, row), K, 0, n, i, j, team))
+            t = subtract_products(t, K, n, size, i, j, team)
             put_row(K, i[0], j, t[0])  # beyond the end the last row and column are written again
             put_row(K, i[1], j, t[1])
             put_row(K, i[2], j, t[2])
             put_row(K, i[3], j, t[3])
             if begin == start:
-                put_diagonal(diagonal, i, n, t)
+                put_diagonal(diagonal, i, size, t)
     barrier(team)
 
 
@@ -198,7 +201,7 @@ def put_row(K, i, j, t):
 
 
 @kernel(inline=True)
-def put_diagonal(diagonal, i, n, t):
+def put_diagonal(diagonal, i, start, t):
     """Write the diagonal of a tile."""
-    diagonal[i[0] - n], diagonal[i[1] - n] = t[0][0], t[1][1]
-    diagonal[i[2] - n], diagonal[i[3] - n] = t[2][2], t[3][3]
+    diagonal[i[0] - start], diagonal[i[1] - start] = t[0][0], t[1][1]
+    diagonal[i[2] - start], diagonal[i[3] - start] = t[2][2], t[3][3]

@@ -43,7 +43,7 @@ def flaw_of_matrices(qp, team):
     n, m = qp.Gt.shape
     for j in range(team.lane, n, team.width):
         flaw += qp.Q_diagonal[j] - qp.Q_diagonal[j]
-        for i in range(j + 1, qp.K.shape[0]):
+        for i in range(j + 1, n + qp.At.shape[1]):
             flaw += qp.K[j, i] - qp.K[j, i]
         for i in range(m):
             flaw += qp.Gt[j, i] - qp.Gt[j, i]

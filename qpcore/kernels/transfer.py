@@ -93,11 +93,11 @@ def note_coupling(qp, team):
 
 @kernel
 def load_Q(qp, data, first, slots, team):
-    """Q's symmetric part: diagonal and strict upper triangle; zeros below A's part of K.
+    """Q's symmetric part: diagonal and strict upper triangle; zeros for what A's rows have there.
 
     Q goes first where the factor will be, as it is.
     """
-    n, size = qp.q.shape[0], qp.K.shape[0]
+    n, last = qp.At.shape[0], qp.At.shape[0] + qp.At.shape[1]
     K, half = qp.K, like(0.5, qp.q[0])
     load_matrix(K, 0, False, data.Q, data.entry[0], first, slots, team)
     barrier(team)
@@ -107,8 +107,8 @@ def load_Q(qp, data, first, slots, team):
         if team.lane == 0:
             qp.Q_diagonal[i] = K[i, i]
             K[i, i] = like(0, half)
-    for i in range(n, size):
-        for j in range(own_from(i, team), size, team.width):
+    for i in range(n, last):
+        for j in range(own_from(i, team), K.shape[0], team.width):
             K[i, j] = like(0, half)
 
 

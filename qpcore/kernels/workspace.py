@@ -61,10 +61,10 @@ Outcome = namedtuple("Outcome", "status iterations before trace")
 
 Work = namedtuple("Work", "qp scale at best residual step fix system products outcome")
 
-# What the dual form needs besides (19), for the rows [A; G], p of A first. diagonal: of the factor
-# of Q and of that of the rows, inverted; curvature: the diagonal of S; centre: the rows at the
-# minimiser without them; side: +1 or -1 where a row binds above or below, 0 where it is free;
-# force: multipliers; pull: S times them; right: a right-hand side.
+# What the dual form needs besides (19), by rows of G but for `diagonal`: of the factor of [[Q, Aᵀ],
+# [A, 0]], then of that of S, inverted. curvature: the diagonal of S; centre: Gx without rows of G;
+# side: +1 or -1 where a row binds above or below, 0 where it is free; force: multipliers; pull: S
+# times them; right: a right-hand side.
 Dual = namedtuple("Dual", "diagonal curvature centre side force pull right")
 
 
@@ -88,7 +88,7 @@ def elements_of_dual(n, m, p, rows, traced=0):
     """How many elements `carve_dual` takes."""
     size = n + p + m
     matrices = size * size - (n + p) * (n + p) - n * m
-    return elements(n, m, p, rows, traced) + matrices + size + 6 * (p + m)
+    return elements(n, m, p, rows, traced) + matrices + size + 6 * m
 
 
 @kernel(makes_arrays=True)
@@ -101,15 +101,15 @@ def carve(memory, n, m, p, rows):
 
 @kernel(makes_arrays=True)
 def carve_dual(memory, n, m, p, rows):
-    """A Work whose K has G' to the right of A', and a Dual."""
+    """A Work whose K has Gᵀ to the right of Aᵀ, and a Dual."""
     size = n + p + m
     diagonal, memory = vector(memory, size)
-    curvature, memory = vector(memory, p + m)
-    centre, memory = vector(memory, p + m)
-    side, memory = vector(memory, p + m)
-    force, memory = vector(memory, p + m)
-    pull, memory = vector(memory, p + m)
-    right, memory = vector(memory, p + m)
+    curvature, memory = vector(memory, m)
+    centre, memory = vector(memory, m)
+    side, memory = vector(memory, m)
+    force, memory = vector(memory, m)
+    pull, memory = vector(memory, m)
+    right, memory = vector(memory, m)
     K, memory = matrix(memory, size, size)
     work = carve_around(memory, K, K[:n, n + p :], K[:n, n : n + p], n, m, p, rows)
     return work, Dual(diagonal, curvature, centre, side, force, pull, right)
