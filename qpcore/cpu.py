@@ -27,6 +27,7 @@ from qpcore.kernels.adjoint import (
     store_derivative,
 )
 from qpcore.kernels.certificate import ACTIVE_SET, COLD, DUAL, GUESSED, MINIMUM, RUNNING, is_left_to
+from qpcore.kernels.doubt import IN_DOUBT, doubt
 from qpcore.kernels.dual import solve_dual
 from qpcore.kernels.ipm import Parameters, solve_problem
 from qpcore.kernels.machine import team_of_one
@@ -56,6 +57,7 @@ from qpcore.status import Status
 
 SOLVED = int(Status.SOLVED)
 MAX_ITERATIONS = int(Status.MAX_ITERATIONS)
+ANSWERED = SOLVED, IN_DOUBT
 NUMERICAL_ERROR = int(Status.NUMERICAL_ERROR)
 
 # Chunks of packs per thread: enough to even out problems of different difficulty, few enough that
@@ -91,6 +93,8 @@ def solve_range(data, result, memory, sizes, parameters, start, stop):
         load(work, data, sizes, group * slots, slots, again, team)
         load_progress(work, result, group * slots, slots, team)
         solve_problem(work, parameters, sizes, team)
+        if parameters.sought == MINIMUM:
+            doubt(work, parameters.clear, sizes, team)
         store(result, work, parameters.sought, sizes, group * slots, slots, team)
 
 
@@ -106,6 +110,7 @@ def solve_active_sets(data, result, memory, sizes, parameters, start, stop):
         if parameters.sought == ACTIVE_SET:
             load_point(work.at, result, sizes, group * slots, slots, team)
         solve_active_set(work, parameters, sizes, team)
+        doubt(work, parameters.clear, sizes, team)
         store(result, work, MINIMUM, sizes, group * slots, slots, team)
 
 
@@ -119,6 +124,7 @@ def solve_duals(data, result, memory, sizes, parameters, start, stop):
         load(work, data, sizes, group * slots, slots, group > start, team)
         load_progress(work, result, group * slots, slots, team)
         solve_dual(work, dual, parameters, sizes, team)
+        doubt(work, parameters.clear, sizes, team)
         store(result, work, MINIMUM, sizes, group * slots, slots, team)
 
 
@@ -166,7 +172,8 @@ def solve(
     """Solve a batch; with `trace`, note every iterate; `alone`, each problem by itself.
 
     What a stage leaves undecided goes on to the next one, packed anew: a few hard problems in a
-    batch cost no more than they would by themselves.
+    batch cost no more than they would by themselves. Some statuses are IN_DOUBT: SOLVED, if
+    rounding has not fooled the kernels.
     """
     data = frozen(data)
     batch, traced = data.entry.shape[1], stages[0].max_iterations + 1 if trace else 0
@@ -211,7 +218,7 @@ def solve_stage(
     with announced((solver.__name__, kind(dtype, slots), data.Q.dtype)):
         over_chunks(work, math.ceil(batch / slots), threads)
     if dtype != data.Q.dtype:  # what float32 says of float64 data is a guess
-        found, spent = result.status == SOLVED, result.status == MAX_ITERATIONS
+        found, spent = np.isin(result.status, ANSWERED), result.status == MAX_ITERATIONS
         result.status[:] = np.where(spent, MAX_ITERATIONS, np.where(found, GUESSED, RUNNING))
 
 

@@ -8,7 +8,6 @@ because much cancels inside x'Qx, G'z and the like, neither the kernels' measure
 
 from __future__ import annotations
 
-import math
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -16,24 +15,15 @@ import numpy as np
 
 from qpcore.problem import CORE_AXES, Problem
 from qpcore.solution import Solution
+from qpcore.stages import PRECISION
 from qpcore.status import Status
 
-F64, F32 = np.dtype(np.float64), np.dtype(np.float32)
+F64 = np.dtype(np.float64)
 
 EPSILON = float(np.finfo(F64).eps)
 
-# The mass per 1 + size up to which the part of the tolerance that the kernels leave free covers
-# their rounding: in float64 a twentieth of 1e-8, in units of rounding. In float32 that would be 16,
-# and doubt every answer, though errors add up to far less. A heuristic there: among 15,000 hostile
-# problems 1e4 let three broken promises pass. Tighter tolerances keep these numbers: a bound for a
-# worst case that rounding hardly ever meets, would leave little SOLVED at 1e-12.
-CLEAR = {F64: 4e6, F32: 3e2}
-
 # So many problems are looked at together: what that takes in memory does not grow with the batch.
 TOGETHER = 1024
-
-# Of so many numbers the sum of squares is found in no time; BLAS would take threads for more.
-FEW = 4096
 
 # SOLVED allows a gap of so many times the tolerance beside the objective.
 FAR = 100.0
@@ -47,21 +37,30 @@ class Three(NamedTuple):
     gap: np.ndarray
 
 
-def take_back(solution: Solution) -> None:
-    """Make NUMERICAL_ERROR of SOLVED where rounding leaves in doubt whether the promise is kept."""
-    count, tol = solution.problem.batch_size, solution.settings.tolerance(solution.problem.dtype)
-    status = solution.status.reshape(-1)
+def take_back(solution: Solution, doubtful: np.ndarray | None = None) -> None:
+    """Make NUMERICAL_ERROR of SOLVED where rounding leaves in doubt whether the promise is kept.
+
+    `doubtful` (*) says where to look, as kernels have found it (`kernels/doubt.py`) or, without it,
+    `is_doubtful`.
+    """
+    tol, status = solution.settings.tolerance(solution.problem.dtype), solution.status.reshape(-1)
     with np.errstate(over="ignore", invalid="ignore"):  # data of others may be anything
-        if is_plainly_clear(solution):
-            return
-        for start in range(0, count, TOGETHER):
-            part = solution
-            if count > TOGETHER:
-                part = part_of(solution, slice(start, min(start + TOGETHER, count)))
-            places = start + np.flatnonzero(part.solved & is_doubtful(part))
-            if len(places):
-                kept = is_kept(part_of(solution, places, F64), tol)
-                status[places[~kept]] = Status.NUMERICAL_ERROR
+        doubts = find_doubtful(solution) if doubtful is None else doubtful
+        places = np.flatnonzero(doubts)
+        for start in range(0, len(places), TOGETHER):
+            these = places[start : start + TOGETHER]
+            kept = is_kept(part_of(solution, these, F64), tol)
+            status[these[~kept]] = Status.NUMERICAL_ERROR
+
+
+def find_doubtful(solution: Solution) -> np.ndarray:
+    """(B,) bool, which solved problems to look at, found in parts of constant memory."""
+    count = solution.problem.batch_size
+    if count <= TOGETHER:
+        return (solution.solved & is_doubtful(solution)).reshape(-1)
+    slices = (slice(start, start + TOGETHER) for start in range(0, count, TOGETHER))
+    parts = (part_of(solution, places) for places in slices)
+    return np.concatenate([part.solved & is_doubtful(part) for part in parts])
 
 
 def part_of(solution: Solution, places: Any, dtype: np.dtype | None = None) -> Solution:
@@ -95,30 +94,10 @@ def answer_of(solution: Solution) -> tuple[np.ndarray, ...]:
 # ---- from above, without a product with a matrix -------------------------------------------------
 
 
-def is_plainly_clear(solution: Solution) -> bool:
-    """Whether norms of the whole batch bound the mass of every problem well enough.
-
-    A short cut for few small problems, of which `is_doubtful` would take a third of the time. An
-    infinite limit or an answer that is NaN make it False.
-    """
-    problem, (x, z, y, z_box) = solution.problem, answer_of(solution)
-    data = (problem.G, problem.A, problem.q, problem.h, problem.h_lower, problem.b)
-    arrays = (*data, problem.lb, problem.ub, x, z, y, z_box)
-    if problem.Q.size > FEW or any(array is not None and array.size > FEW for array in arrays):
-        return False
-    G, A, q, *limits, x, z, y, z_box = (
-        0.0 if array is None else math.sqrt(np.vdot(array, array)) for array in arrays
-    )
-    h, h_lower, b, lb, ub = limits
-    root = math.sqrt(np.abs(np.diagonal(problem.Q, axis1=-2, axis2=-1)).sum())
-    bend = root * x
-    dual = root * bend + q + z_box + G * z + A * y
-    gap = bend * bend + q * x + b * y + (h + h_lower) * z + (lb + ub) * z_box
-    return max(G, A) * x + dual + gap <= CLEAR[problem.dtype]
-
-
 def is_doubtful(solution: Solution) -> np.ndarray:
     """(*) bool, whether the mass, from above, is more than the kernels can answer for.
+
+    As `kernels/doubt.py` has it, for answers from elsewhere.
 
     No entry of Q exceeds the product of the roots of those of its diagonal. The rest is norms, for
     which maxima and one-norms would have to be computed more slowly.
@@ -138,7 +117,9 @@ def is_doubtful(solution: Solution) -> np.ndarray:
         mean(problem.q),
         reduce(np.maximum, (np.abs(dot(u, v)) for u, v in linear)),
     )
-    doubts = (~(m <= CLEAR[problem.dtype] * (1 + s)) for m, s in zip(mass, size, strict=True))
+    doubts = (
+        ~(m <= PRECISION[problem.dtype]["clear"] * (1 + s)) for m, s in zip(mass, size, strict=True)
+    )
     return reduce(np.logical_or, doubts)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from qpcore import cpu, devices, there
 from qpcore.errors import ProblemError
+from qpcore.kernels.doubt import IN_DOUBT
 from qpcore.kernels.transfer import Result
 from qpcore.kernels.workspace import Data, Sizes
 from qpcore.problem import Problem
@@ -16,6 +17,7 @@ from qpcore.promise import take_back
 from qpcore.settings import Settings
 from qpcore.solution import Solution
 from qpcore.stages import interior_stages, parameters_of
+from qpcore.status import Status
 from qpcore.trace import Trace
 
 # From so many variables and equations on a single problem is solved by itself, as floats, and not
@@ -33,6 +35,7 @@ def solve_problem(
     `alone`: there is one problem, and it need not have the bits that it has in a larger batch.
     """
     data, sizes, traced = data_of(problem), sizes_of(problem), bool(settings.trace)
+    doubtful = None
     if device == "cuda":
         gpu, stages = devices.gpu_driver(), interior_stages(problem.dtype, settings)
         result = gpu.solve(data, sizes, stages, traced)
@@ -40,12 +43,14 @@ def solve_problem(
         alone = alone and problem.n + problem.p >= LEAST_ALONE
         stages = parameters_of(problem, settings, alone)
         result = cpu.solve(data, sizes, stages, settings.thread_count(), traced, alone)
+        doubtful = result.status == IN_DOUBT
+        result.status[doubtful] = Status.SOLVED
     batch = problem.batch_shape
     x, z, y, z_box = (v.reshape(*batch, v.shape[-1]) for v in result[:4])
     status, iterations = result.status.reshape(batch), result.iterations.reshape(batch)
     trace = trace_of(result, batch) if traced else None
     solution = Solution(x, z, y, z_box, status, iterations, problem, settings, trace, device)
-    take_back(solution)
+    take_back(solution, doubtful)
     return solution
 
 

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from qpcore import cpu, devices, libraries
+from qpcore import Status, cpu, devices, libraries
+from qpcore.kernels.doubt import IN_DOUBT
 
 STREAM = 7
 
@@ -36,6 +37,7 @@ class PretendGPU:
     def launch_solve(self, data, result, sizes, stages, stream, workspace):
         self.note("solve", stream, data, result)
         found = cpu.solve(data, sizes, stages, 1)
+        found.status[found.status == IN_DOUBT] = Status.SOLVED
         for place, array in zip(result[:-1], found[:-1], strict=True):
             place[...] = array
 

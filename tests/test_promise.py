@@ -6,7 +6,9 @@ from checks import WIDEST, answers
 from oracle import full
 from problems import Form, known
 
-from qpcore import Problem, Settings, Solution, Status, promise, solve
+from qpcore import Problem, Settings, Solution, Status, promise, solve, solving
+
+F64 = np.float64
 
 FORMS = {
     "everything": Form(6, 7, 2, "mixed", "mixed"),
@@ -81,19 +83,21 @@ def test_a_broken_promise_is_taken_back_in_float32():
     assert solution.status == Status.NUMERICAL_ERROR
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_the_short_cut_for_few_problems_bounds_every_mass(form):
-    kinds = set()
+def test_kernels_doubt_what_the_promise_doubts(form, dtype, monkeypatch):
+    seen = []
+    monkeypatch.setattr(solving, "take_back", lambda solution, doubtful: seen.append(doubtful))
     for seed, units in enumerate(np.logspace(-4, 6, 60)):
-        data = known(form, seed, (2,)).data
-        data["Q"], data["q"] = units * data["Q"], units * data["q"]
-        solution = solve(**data, throw=False, settings=Settings(tol=1e-6))
+        data = known(form, seed, (9,)).astype(dtype).data
+        data["Q"], data["q"] = dtype(units) * data["Q"], dtype(units) * data["q"]
+        solution = solve(**data, throw=False, settings=Settings(tol=1e-6 if dtype == F64 else 1e-4))
         with np.errstate(invalid="ignore"):
-            clear, doubtful = promise.is_plainly_clear(solution), promise.is_doubtful(solution)
-        assert not (clear and doubtful.any())
-        kinds.add((clear, bool(doubtful.any())))
-    asked = {(False, False)} if form.rows == "mixed" else {(True, False), (False, False)}
-    assert kinds >= asked, "infinite limits take the long way, the others both"
+            expected = solution.solved & promise.is_doubtful(solution)
+        # The kernels add up squares of G and A where the other takes the larger.
+        assert (seen[-1] >= expected).all()
+        assert (seen[-1] != expected).mean() <= 0.25
+    assert 0 < np.mean(seen) < 1
 
 
 def test_neighbours_have_no_say():

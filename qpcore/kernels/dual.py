@@ -1,8 +1,8 @@
 """Primal-dual active set method on the dual, for strictly convex QPs with few rows (19).
 
 With the factor of the KKT matrix of the equations, made once, all that the rows of G do to each
-other is in S, as large as there are rows. Whichever of them bind, their multipliers solve a system
-with the matrix S alone, and so does what the others are left with: to look for the rows that bind
+other is in R, as large as there are rows. Whichever of them bind, their multipliers solve a system
+with the matrix R alone, and so does what the others are left with: to look for the rows that bind
 (`search.py`) takes one small factor a step, and neither Q nor G.
 """
 

@@ -71,6 +71,7 @@ FIRMER, FIRMEST = 100.0, 1e7
 # nobody asks. shorten: share
 # of the step to the boundary that is taken (11). careful: refine every step. stiff: weight of x'Qx
 # where a direction is sought that Q does not feel (6). pull: weight of the rows at the start (12).
+# clear: mass of a residual, as a multiple of 1 + its size, up to which SOLVED is beyond doubt (5).
 WHOLE = ("sought", "max_iterations", "steps", "patience", "leave", "keep")
 REAL = (
     "tol",
@@ -84,6 +85,7 @@ REAL = (
     "careful",
     "stiff",
     "pull",
+    "clear",
 )
 Parameters = namedtuple("Parameters", WHOLE + REAL)
 

@@ -19,7 +19,7 @@ from qpcore.kernels.machine import (
     where,
 )
 
-# What is added to S's diagonal in rows that are free; in all rows at first, as a share of it.
+# What is added to R's diagonal in rows that are free; in all rows at first, as a share of it.
 FREE, FIRST = 1e30, 0.01
 
 # A multiplier or slack of the wrong sign counts beyond this share of the largest.
@@ -52,9 +52,9 @@ def begin(work, dual, firm, parameters, sizes, team):
 
 @kernel
 def solve_rows(work, dual, delta, sizes, team):
-    """Multipliers of the rows that bind, in `force`, and S times them, in `pull`."""
+    """Multipliers of the rows that bind, in `force`, and R times them, in `pull`."""
     qp, zero = work.qp, like(0, work.qp.q[0])
-    S = qp.K[sizes.n + sizes.p :, sizes.n + sizes.p :]
+    R = qp.K[sizes.n + sizes.p :, sizes.n + sizes.p :]
     for k in range(team.lane, sizes.m, team.width):
         free = dual.side[k] == zero
         dual.pull[k] = where(free, like(FREE, zero), like(delta, zero))
@@ -63,14 +63,14 @@ def solve_rows(work, dual, delta, sizes, team):
     for k in range(team.lane, sizes.m, team.width):
         dual.force[k] = where(dual.side[k] == zero, zero, dual.force[k])
     barrier(team)
-    multiply_symmetric(dual.pull, S, dual.curvature, True, dual.force, team)
+    multiply_symmetric(dual.pull, R, dual.curvature, True, dual.force, team)
 
 
 @kernel
 def solve_softened(work, dual, floor, sizes, team):
-    """Factor S + diag(pull), and solve for the multipliers that take rows to their limits."""
+    """Factor R + diag(pull), and solve for the multipliers that take rows to their limits."""
     qp, zero, first = work.qp, like(0, work.qp.q[0]), sizes.n + sizes.p
-    S, diagonal = qp.K[first:, first:], dual.diagonal[first:]
+    R, diagonal = qp.K[first:, first:], dual.diagonal[first:]
     for k in range(team.lane, sizes.m, team.width):
         side = dual.side[k]
         gap = dual.centre[k] - where(side > 0, qp.limit[0, k], qp.limit[1, k])
@@ -78,8 +78,8 @@ def solve_softened(work, dual, floor, sizes, team):
         diagonal[k] = dual.curvature[k] + dual.pull[k]
     barrier(team)
     least = like(floor, zero)
-    factor(S, diagonal, S[:, :0], 0, dual.side, sizes.m, True, least, team)
-    solve_factored(S, diagonal, sizes.m, True, dual.force, team)
+    factor(R, diagonal, R[:, :0], 0, dual.side, sizes.m, True, least, team)
+    solve_factored(R, diagonal, sizes.m, True, dual.force, team)
 
 
 @kernel
@@ -124,13 +124,13 @@ def is_over(search):
 
 @kernel
 def take_out_softness(work, dual, delta, sizes, team):
-    """Correct multipliers with (S + δ I) λ = c for what δ did: δ λ is left of c - S λ."""
+    """Correct multipliers with (R + δ I) λ = c for what δ did: δ λ is left of c - R λ."""
     qp, zero, first = work.qp, like(0, work.qp.q[0]), sizes.n + sizes.p
-    S, diagonal = qp.K[first:, first:], dual.diagonal[first:]
+    R, diagonal = qp.K[first:, first:], dual.diagonal[first:]
     for k in range(team.lane, sizes.m, team.width):
         dual.right[k] = like(delta, zero) * dual.force[k]
     barrier(team)
-    solve_factored(S, diagonal, sizes.m, True, dual.right, team)
+    solve_factored(R, diagonal, sizes.m, True, dual.right, team)
     for k in range(team.lane, sizes.m, team.width):
         change = where(dual.side[k] == zero, zero, dual.right[k])
         dual.force[k] += change

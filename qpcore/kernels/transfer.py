@@ -9,6 +9,7 @@ import numpy as np
 from numba.extending import overload
 
 from qpcore.kernels.certificate import MINIMUM
+from qpcore.kernels.doubt import IN_DOUBT
 from qpcore.kernels.linalg import own_from
 from qpcore.kernels.machine import any_lane, barrier, kernel, larger, like, team_max
 from qpcore.kernels.pack import PackType
@@ -233,12 +234,13 @@ def store(result, work, sought, sizes, first, slots, team):
         problem = first + slot
         if problem < result.status.shape[0]:
             status = int(statuses[0, slot])
-            iterate = status == SOLVED or status == MAX_ITERATIONS or status < 0
+            solved = status == SOLVED or status == IN_DOUBT
+            iterate = solved or status == MAX_ITERATIONS or status < 0
             primal = iterate or status == DUAL_INFEASIBLE
             dual = iterate or status == PRIMAL_INFEASIBLE
             # What an earlier stage found stays if this one found nothing, or had no iteration left.
             idle = before[0, slot] > 0 and iterations[0, slot] == before[0, slot]
-            idle = idle and iterate and status != SOLVED
+            idle = idle and iterate and not solved
             if not idle and (sought == MINIMUM or not iterate):
                 at = work.at
                 store_vector(result.x[problem], at.x, 0, primal, slot, team)

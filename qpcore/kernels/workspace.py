@@ -62,8 +62,8 @@ Outcome = namedtuple("Outcome", "status iterations before trace")
 Work = namedtuple("Work", "qp scale at best residual step fix system products outcome")
 
 # What the dual form needs besides (19), by rows of G but for `diagonal`: of the factor of [[Q, Aᵀ],
-# [A, 0]], then of that of S, inverted. curvature: the diagonal of S; centre: Gx without rows of G;
-# side: +1 or -1 where a row binds above or below, 0 where it is free; force: multipliers; pull: S
+# [A, 0]], then of that of R, inverted. curvature: the diagonal of R; centre: Gx without rows of G;
+# side: +1 or -1 where a row binds above or below, 0 where it is free; force: multipliers; pull: R
 # times them; right: a right-hand side.
 Dual = namedtuple("Dual", "diagonal curvature centre side force pull right")
 
