@@ -1,18 +1,11 @@
-"""The CPU driver: packs of problems over a pool of threads. Plain arrays in, plain arrays out.
-
-Threads are our own and hold no lock while they compute (nogil). Numba's threading layers are not
-used: one aborts under concurrent callers, another kills forked children and fights torch's pool.
-"""
+"""The CPU driver: packs of problems over threads. Plain arrays in, plain arrays out."""
 
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections import namedtuple
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -44,14 +37,11 @@ from qpcore.kernels.transfer import (
 )
 from qpcore.kernels.workspace import NOTES, Data, Sizes, carve, elements
 from qpcore.status import Status
+from qpcore.threads import over_chunks
 
 SOLVED = int(Status.SOLVED)
 MAX_ITERATIONS = int(Status.MAX_ITERATIONS)
 NUMERICAL_ERROR = int(Status.NUMERICAL_ERROR)
-
-# Chunks of packs per thread: enough to even out problems of different difficulty, few enough that
-# shared matrices, loaded once a chunk, cost nothing.
-CHUNKS_PER_THREAD = 2
 
 # Problems of more variables and equations than this are solved one at a time. Measured on the
 # paper's profile with n = m, 8 problems: packs take 0.65 of the time at 100 and 0.87 at 200, but
@@ -287,29 +277,6 @@ def outer(
 
     with announced(("outer products", a.dtype.name)):
         over_chunks(work, len(a), threads)
-
-
-# ---- threads -------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=1)
-def pool(threads: int) -> ThreadPoolExecutor:
-    """Threads that wait for work; a pool of another size replaces them."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="qpcore")
-
-
-if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's threads
-    os.register_at_fork(after_in_child=pool.cache_clear)
-
-
-def over_chunks(work: Callable[[int, int], Any], count: int, threads: int) -> None:
-    """Call work(start, stop) for consecutive parts of range(count), on several threads."""
-    if threads == 1 or count <= 1:
-        work(0, count)
-        return
-    chunks = min(count, CHUNKS_PER_THREAD * threads)
-    edges = [count * chunk // chunks for chunk in range(chunks + 1)]
-    list(pool(threads).map(work, edges[:-1], edges[1:]))
 
 
 memory = threading.local()

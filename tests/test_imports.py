@@ -25,6 +25,7 @@ LAYERS = {
     "qpcore.compilation": "drivers",
     "qpcore.reuse": "drivers",
     "qpcore.cpu": "drivers",
+    "qpcore.threads": "drivers",
     "qpcore.gpu": "drivers",
     "qpcore.blocks": "drivers",
     "qpcore.notes": "drivers",
