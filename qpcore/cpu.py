@@ -140,8 +140,6 @@ def solve(
     result = empty_result(batch, sizes, data.Q.dtype, traced)
     result.status[:], result.iterations[:] = RUNNING, 0
     for stage in stages:
-        if not (result.status < 0).any():
-            break
         pending = np.flatnonzero(is_left_to(stage.sought, result.status))
         if not len(pending):
             continue
@@ -153,7 +151,10 @@ def solve(
             solve_stage(chosen, part, sizes, stage, threads, alone)
             for whole, piece in zip(result, part, strict=True):
                 whole[pending] = piece
-    result.status[result.status < 0] = NUMERICAL_ERROR
+        if result.status.min(initial=0) >= 0:
+            break
+    else:
+        result.status[result.status < 0] = NUMERICAL_ERROR
     return result
 
 
@@ -250,19 +251,19 @@ def kind(dtype: np.dtype, slots: int) -> str:
 
 def empty_vectors(batch: int, sizes: Sizes, dtype: np.dtype) -> Vectors:
     """Room for x, z, y, z_box of every problem."""
-    x, z, y, z_box = (
-        np.empty((batch, size), dtype) for size in (sizes.n, sizes.m, sizes.p, sizes.n)
-    )
-    return Vectors(x, z, y, z_box)
+    widths = sizes.n, sizes.m, sizes.p, sizes.n
+    return Vectors._make([np.empty((batch, width), dtype) for width in widths])
 
 
 def frozen(arrays: Any) -> Any:
     """The same arrays, contiguous and read-only: one signature, whatever the caller's flags."""
     views = []
     for array in arrays:
-        view = np.ascontiguousarray(array).view()
-        view.flags.writeable = False
-        views.append(view)
+        flags = array.flags
+        if flags.writeable or not flags.c_contiguous:
+            array = np.ascontiguousarray(array).view()
+            array.setflags(write=False)
+        views.append(array)
     return type(arrays)._make(views)
 
 

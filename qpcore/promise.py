@@ -49,11 +49,11 @@ class Three(NamedTuple):
 
 def take_back(solution: Solution) -> None:
     """Make NUMERICAL_ERROR of SOLVED where rounding leaves in doubt whether the promise is kept."""
-    count, tol = solution.problem.batch_size, solution.settings.tolerance(solution.problem.dtype)
-    status = solution.status.reshape(-1)
     with np.errstate(over="ignore", invalid="ignore"):  # data of others may be anything
         if is_plainly_clear(solution):
             return
+        count, status = solution.problem.batch_size, solution.status.reshape(-1)
+        tol = solution.settings.tolerance(solution.problem.dtype)
         for start in range(0, count, TOGETHER):
             part = solution
             if count > TOGETHER:
@@ -101,20 +101,23 @@ def is_plainly_clear(solution: Solution) -> bool:
     A short cut for few small problems, of which `is_doubtful` would take a third of the time. An
     infinite limit or an answer that is NaN make it False.
     """
-    problem, (x, z, y, z_box) = solution.problem, answer_of(solution)
-    data = (problem.G, problem.A, problem.q, problem.h, problem.h_lower, problem.b)
-    arrays = (*data, problem.lb, problem.ub, x, z, y, z_box)
-    if problem.Q.size > FEW or any(array is not None and array.size > FEW for array in arrays):
+    problem = solution.problem
+    if problem.Q.size > FEW or solution.x.size > FEW:
         return False
-    G, A, q, *limits, x, z, y, z_box = (
-        0.0 if array is None else math.sqrt(np.vdot(array, array)) for array in arrays
-    )
-    h, h_lower, b, lb, ub = limits
-    root = math.sqrt(np.abs(np.diagonal(problem.Q, axis1=-2, axis2=-1)).sum())
-    bend = root * x
-    dual = root * bend + q + z_box + G * z + A * y
-    gap = bend * bend + q * x + b * y + (h + h_lower) * z + (lb + ub) * z_box
+    x, z, y, z_box = map(length, answer_of(solution))
+    Q, q, G, h, A, b, lb, ub, h_lower = [length(getattr(problem, name)) for name in CORE_AXES]
+    Qx = Q * x
+    dual = Qx + q + z_box + G * z + A * y
+    gap = Qx * x + q * x + b * y + (h + h_lower) * z + (lb + ub) * z_box
     return max(G, A) * x + dual + gap <= CLEAR[problem.dtype]
+
+
+def length(array: np.ndarray | None) -> float:
+    """Two-norm of all numbers there are: 0 of none, infinite, for once, of more than a `FEW`."""
+    if array is None or array.size > FEW:
+        return 0.0 if array is None else math.inf
+    flat = array.reshape(-1)
+    return math.sqrt(flat.dot(flat))
 
 
 def is_doubtful(solution: Solution) -> np.ndarray:

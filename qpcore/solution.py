@@ -156,6 +156,8 @@ class Solution:
         SolveError
             Some are not. The message counts them and says what to try for the first one.
         """
+        if not np.count_nonzero(self.status):  # SOLVED is zero, and this ten times faster
+            return
         unsolved = ~(self.solved | self.closest)
         if not unsolved.any():
             return

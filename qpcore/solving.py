@@ -41,12 +41,13 @@ def solve_problem(
         stages = (
             double_stages(problem.dtype, settings) if alone else parameters_of(problem, settings)
         )
-        result = cpu.solve(data, sizes, stages, settings.thread_count(), traced, alone)
+        threads = settings.thread_count() if problem.batch_size > 1 else 1
+        result = cpu.solve(data, sizes, stages, threads, traced, alone)
     batch = problem.batch_shape
-    x, z, y, z_box = (v.reshape(*batch, v.shape[-1]) for v in result[:4])
-    status, iterations = result.status.reshape(batch), result.iterations.reshape(batch)
+    parts = [v.reshape(*batch, v.shape[-1]) for v in result[:4]]
+    parts += [result.status.reshape(batch), result.iterations.reshape(batch)]
     trace = trace_of(result, batch) if traced else None
-    solution = Solution(x, z, y, z_box, status, iterations, problem, settings, trace, device)
+    solution = Solution(*parts, problem, settings, trace, device)
     take_back(solution)
     return solution
 
@@ -81,13 +82,12 @@ def trace_of(result: Result, batch: tuple[int, ...]) -> Trace:
 
 def data_of(problem: Problem) -> Data:
     """The problem as the drivers take it."""
-    names = Data._fields[:-1]
-    entry = np.zeros((len(names), problem.batch_size), np.int64)
-    arrays = [problem.compact(name) for name in names]
-    for row, name, array in zip(entry, names, arrays, strict=True):
+    arrays = problem.all_compact()
+    entry = np.zeros((len(arrays), problem.batch_size), np.int64)
+    for place, array in enumerate(arrays):
         if len(array) != 1:
-            row[:] = problem.index(name)
-    return Data._make([*arrays, entry])
+            entry[place] = problem.index(Data._fields[place])
+    return Data(*arrays, entry)
 
 
 def sizes_of(problem: Problem) -> Sizes:
