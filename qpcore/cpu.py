@@ -276,7 +276,7 @@ def outer(
     def work(start: int, stop: int) -> None:
         outer_products(out, a, b, c, d, start, stop)
 
-    with announced(("outer products", a.dtype.name)):
+    with announced(("outer products", a.dtype)):
         over_chunks(work, len(a), threads)
 
 

@@ -41,15 +41,19 @@ def solve_problem(
         stages = (
             double_stages(problem.dtype, settings) if alone else parameters_of(problem, settings)
         )
-        threads = settings.thread_count() if problem.batch_size > 1 else 1
-        result = cpu.solve(data, sizes, stages, threads, traced, alone)
+        result = cpu.solve(data, sizes, stages, threads_for(problem, settings), traced, alone)
     batch = problem.batch_shape
-    parts = [v.reshape(*batch, v.shape[-1]) for v in result[:4]]
-    parts += [result.status.reshape(batch), result.iterations.reshape(batch)]
+    x, z, y, z_box = [v.reshape(*batch, v.shape[-1]) for v in result[:4]]
+    status, iterations = result.status.reshape(batch), result.iterations.reshape(batch)
     trace = trace_of(result, batch) if traced else None
-    solution = Solution(*parts, problem, settings, trace, device)
+    solution = Solution(x, z, y, z_box, status, iterations, problem, settings, trace, device)
     take_back(solution)
     return solution
+
+
+def threads_for(problem: Problem, settings: Settings) -> int:
+    """How many threads to use; a single problem does not ask, which takes four microseconds."""
+    return settings.thread_count() if problem.batch_size > 1 else 1
 
 
 def solve_there(given: dict[str, Any], settings: Settings) -> Solution:
@@ -87,7 +91,7 @@ def data_of(problem: Problem) -> Data:
     for place, array in enumerate(arrays):
         if len(array) != 1:
             entry[place] = problem.index(Data._fields[place])
-    return Data(*arrays, entry)
+    return Data._make([*arrays, entry])
 
 
 def sizes_of(problem: Problem) -> Sizes:
