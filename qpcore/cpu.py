@@ -56,6 +56,12 @@ KINDS = {
     ("f", False): "float32, large problems",
 }
 
+# What work takes, roughly, to decide whether threads are woken for it. Microseconds of a pack for
+# each entry of the condensed matrix and of C: 0.18 to 0.25 on the paper's profile with n = m = 10,
+# 0.12 at 30, 0.18 at 100. Iterations of a solve; what an adjoint takes beside a solve; and
+# microseconds for an entry of an outer product.
+ENTRY, ITERATIONS, ADJOINT, OUTER = 0.2, 10, 0.25, 2e-4
+
 # The vectors of a sum of two outer products.
 Factors = namedtuple("Factors", "a b c d")
 
@@ -176,7 +182,8 @@ def solve_stage(
         solver(data, result, memory, sizes, stage, start, stop)
 
     with announced((solver.__name__, kind(dtype, slots), data.Q.dtype)):
-        over_chunks(work, math.ceil(batch / slots), threads)
+        share = min(1.0, stage.steps / ITERATIONS)
+        over_chunks(work, math.ceil(batch / slots), threads, share * cost(sizes))
     if dtype != data.Q.dtype:  # what float32 says of float64 data is a guess
         found, spent = result.status == SOLVED, result.status == MAX_ITERATIONS
         result.status[:] = np.where(spent, MAX_ITERATIONS, np.where(found, GUESSED, RUNNING))
@@ -203,7 +210,7 @@ def adjoint(
         differentiate_range(data, answer, cotangents, derivative, memory, sizes, rules, start, stop)
 
     with announced(("gradients", kind(dtype, slots))):
-        over_chunks(work, math.ceil(batch / slots), threads)
+        over_chunks(work, math.ceil(batch / slots), threads, ADJOINT * cost(sizes))
     return derivative
 
 
@@ -222,7 +229,7 @@ def relaxed(
         relax_range(data, result, memory, sizes, parameters, mu, close, start, stop)
 
     with announced(("smooth gradients", kind(dtype, slots))):
-        over_chunks(work, math.ceil(batch / slots), threads)
+        over_chunks(work, math.ceil(batch / slots), threads, cost(sizes))
     return result
 
 
@@ -242,6 +249,12 @@ def slots_for(sizes: Sizes, dtype: np.dtype) -> int:
     single problem may be solved by itself too, which the caller of `solve` says.
     """
     return lanes_of(dtype) if sizes.n + sizes.p <= MOST_IN_PACKS else 1
+
+
+def cost(sizes: Sizes) -> float:
+    """Microseconds that it takes to solve the problems of a group, roughly."""
+    size = sizes.n + sizes.p
+    return ENTRY * size * (size + sizes.rows)
 
 
 def kind(dtype: np.dtype, slots: int) -> str:
@@ -277,7 +290,7 @@ def outer(
         outer_products(out, a, b, c, d, start, stop)
 
     with announced(("outer products", a.dtype)):
-        over_chunks(work, len(a), threads)
+        over_chunks(work, len(a), threads, OUTER * math.prod(out.shape[1:]))
 
 
 memory = threading.local()
