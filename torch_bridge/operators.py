@@ -179,16 +179,35 @@ def fake_gradients(
 
 
 def call(name: str, *inputs: Any) -> Any:
-    """Call an operator from within an autograd function, which has seen to its derivatives."""
+    """Call an operator from within an autograd function, which has seen to its derivatives.
+
+    Where nobody watches, its function itself: PyTorch's dispatcher takes 25 microseconds to find
+    it, a fifth of what it does for one small problem.
+    """
+    if is_unwatched(inputs):
+        return COMPUTES[name](*inputs)
     with torch._C._AutoDispatchBelowAutograd():
         return getattr(torch.ops.qpcore, name)(*inputs)
 
 
-for _computes, _shapes in (
-    (solve, fake_solve),
-    (kkt_solve, fake_kkt_solve),
-    (gradients, fake_gradients),
-):
+def is_unwatched(inputs: Sequence[Any]) -> bool:
+    """Whether tensors are plain ones, and no mode, tracer or profiler wants to see operators."""
+    groups = [value for value in inputs if isinstance(value, (list, tuple))]
+    plain = all(type(t) in PLAIN for group in groups for t in group)
+    return (
+        plain
+        and not torch._C._len_torch_dispatch_stack()
+        and torch._C._get_tracing_state() is None
+        and not torch.autograd.profiler._is_profiler_enabled
+    )
+
+
+PLAIN = (torch.Tensor, torch.nn.Parameter, type(None), bool)
+
+COMPUTES = {"solve": solve, "kkt_solve": kkt_solve, "gradients": gradients}
+SHAPES = {"solve": fake_solve, "kkt_solve": fake_kkt_solve, "gradients": fake_gradients}
+
+for _name, _computes in COMPUTES.items():
     for _device in ("CPU", "CUDA"):
-        library.impl(_computes.__name__, _computes, _device)
-    torch.library.register_fake(f"qpcore::{_computes.__name__}", _shapes, lib=library)
+        library.impl(_name, _computes, _device)
+    torch.library.register_fake(f"qpcore::{_name}", SHAPES[_name], lib=library)
