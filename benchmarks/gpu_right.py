@@ -57,7 +57,8 @@ def statuses(device: str) -> str:
         others = {key: value[[0, 1, 3]] for key, value in given.items()}
         alone = solve(**others, device=device)
         np.testing.assert_array_equal(solution.x[[0, 1, 3]], alone.x)
-    given, settings = every_status()["SOLVED"], Settings(max_iterations=1)
+    rows = {"G": np.array([[1.0, 1.0]]), "h": np.array([0.5])}  # in their way, one step is too few
+    given, settings = every_status()["SOLVED"] | rows, Settings(max_iterations=1)
     solution = solve(**given, settings=settings, device=device, throw=False)
     assert (solution.status == Status.MAX_ITERATIONS).all()
     return ", ".join([*every_status(), "MAX_ITERATIONS"])

@@ -26,11 +26,12 @@ class Effort:
     """How often to repeat."""
 
     rounds: int = 15
-    """Timings of a task at most."""
+    """Turns of a task at most."""
     least: int = 3
-    """Timings of a task at least."""
+    """Turns of a task at least."""
     budget: float = 4.0
-    """Seconds after which a task that has its least timings gets no more."""
+    """A task that has its least turns gets no more once the calls that count, one a turn, have
+    taken so many seconds."""
 
 
 @dataclass

@@ -24,18 +24,20 @@ COLUMNS = {
 }
 
 EXPLANATION = """\
-Microseconds per problem: the median over the repeats of one run, divided by the batch, and in
-brackets the fastest and the slowest repeat. From arrays in the solver's own layout to answers in
-memory; each solver in a process of its own, repeats interleaved. *-forked*: the batch split over
-one forked process per core, started before the clock. Where a solver would take minutes it gets
-only the first problems of the batch, as many as *failures* are out of. *Ratio*: the solver's median
-over that of the named one, which has the same cores; above 1, ours is faster. *primal, dual, gap,
-objective*: the largest over the batch, relative to the size of the terms; - where a solver gives no
-multipliers. *gradient*: median and largest error of any gradient over the largest entry of any,
-against exact ones on the first {problems} problems; the one of Q is left out for cvxpylayers, which
-takes a factor of it, and qpax is off by its gradient of G. *Failures*: problems that the solver
-gave up, or with a residual above {failed:.0e}. Tolerance {tolerance:.0e} where one can be set;
-quadprog has none."""
+Microseconds per problem: the median over the turns of one run, divided by the batch, and in
+brackets the fastest and the slowest turn. From arrays in the solver's own layout to answers in
+memory; each solver in a process of its own, which take turns. A turn is one call that is not timed,
+as it finds caches and cores as the other solvers left them, and then calls for {turn:.0f} ms, at
+least one, of which the median counts; of calls that take more than {long:.0f} s it is the first
+one. *-forked*: the batch split over one forked process per core, started before the clock. Where a
+solver would take minutes it gets only the first problems of the batch, as many as *failures* are
+out of. *Ratio*: the solver's median over that of the named one, which has the same cores; above 1,
+ours is faster. *primal, dual, gap, objective*: the largest over the batch, relative to the size of
+the terms; - where a solver gives no multipliers. *gradient*: median and largest error of any
+gradient over the largest entry of any, against exact ones on the first {problems} problems; the one
+of Q is left out for cvxpylayers, which takes a factor of it, and qpax is off by its gradient of G.
+*Failures*: problems that the solver gave up, or with a residual above {failed:.0e}. Tolerance
+{tolerance:.0e} where one can be set; quadprog has none."""
 
 
 STANDING = """\
@@ -87,6 +89,8 @@ def markdown(report: dict) -> str:
             problems=max(checked, default=0),
             failed=report["failed above"],
             tolerance=report["tolerance"],
+            turn=1e3 * report["effort"]["turn"],
+            long=report["effort"]["long"],
         ),
         "## Beside the fastest\n\n" + STANDING,
         table(*overview(report)),

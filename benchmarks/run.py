@@ -17,6 +17,7 @@ from benchmarks.interface import TOLERANCE, cpus
 from benchmarks.machine import dgemm, machine, now
 from benchmarks.measure import Crew, Effort, compare
 from benchmarks.peers import PEERS
+from benchmarks.remote import LONG, TURN
 from benchmarks.report import write
 from benchmarks.workloads import SEED, SWEEPS, WORKLOADS, Workload
 
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "seed": SEED,
         "tolerance": TOLERANCE,
         "failed above": FAILED,
-        "effort": vars(effort),
+        "effort": vars(effort) | {"turn": TURN, "long": LONG},
         "skipped": skipped,
         "dgemm": {str(threads): dgemm(threads) for threads in sorted({1, cpus()})},
     }

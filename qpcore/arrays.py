@@ -9,6 +9,8 @@ import numpy as np
 
 from qpcore.errors import ProblemError
 
+F64, F32 = np.dtype(np.float64), np.dtype(np.float32)
+
 _CPU = 1  # kDLCPU of the DLPack standard
 _DTYPE_CAUSES = {
     "f": "half or extended precision; convert with .astype(np.float32) or .astype(np.float64)",
@@ -25,6 +27,8 @@ def as_array(name: str, value: Any) -> np.ndarray:
     ProblemError
         The value is no CPU array of bool, integers, float32 or float64.
     """
+    if type(value) is np.ndarray and value.dtype.char in "df":  # the usual case, at once
+        return value
     try:
         if hasattr(value, "__dlpack__") and not isinstance(value, np.ndarray):
             array = _from_dlpack(name, value)
@@ -65,8 +69,8 @@ def common_dtype(values: Iterable[Any], arrays: Iterable[np.ndarray]) -> np.dtyp
     Python numbers have no say, as in NumPy itself: ``lb=0.0`` keeps a float32 problem float32.
     """
     pairs = zip(values, arrays, strict=True)
-    floating = [a.dtype for value, a in pairs if a.dtype.kind == "f" and type(value) is not float]
-    return np.result_type(np.float32, *floating) if floating else np.dtype(np.float64)
+    widths = [a.itemsize for value, a in pairs if a.dtype.kind == "f" and type(value) is not float]
+    return F32 if widths and max(widths) == 4 else F64
 
 
 def compact(array: np.ndarray, core: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -85,6 +89,8 @@ def compact(array: np.ndarray, core: tuple[int, ...], dtype: np.dtype) -> np.nda
     if array.dtype != dtype:
         with np.errstate(over="ignore"):  # a number beyond float32 becomes inf: no limit either
             array = array.astype(dtype)
-    array = np.require(array, None, ["C_CONTIGUOUS", "ALIGNED"]).view()
-    array.flags.writeable = False
+    if not (array.flags.c_contiguous and array.flags.aligned):
+        array = np.require(array, None, ["C_CONTIGUOUS", "ALIGNED"])
+    array = array.view()
+    array.setflags(write=False)
     return array

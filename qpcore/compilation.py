@@ -6,7 +6,7 @@ import hashlib
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, TextIO
@@ -129,12 +129,16 @@ def source_stamp(*drivers: str) -> str:
     return digest.hexdigest()
 
 
-@contextmanager
-def announced(key: Any) -> Iterator[None]:
+def announced(key: Any) -> AbstractContextManager[None]:
     """Say on stderr what is going on if the first call of its kind has to compile for long."""
-    if key in _warm:
-        yield
-        return
+    return _NOTHING if key in _warm else _announced(key)
+
+
+_NOTHING = nullcontext()
+
+
+@contextmanager
+def _announced(key: Any) -> Iterator[None]:
     timer = threading.Timer(PATIENCE, _announce, [key])
     timer.daemon = True
     timer.start()

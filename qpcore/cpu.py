@@ -1,18 +1,11 @@
-"""The CPU driver: packs of problems over a pool of threads. Plain arrays in, plain arrays out.
-
-Threads are our own and hold no lock while they compute (nogil). Numba's threading layers are not
-used: one aborts under concurrent callers, another kills forked children and fights torch's pool.
-"""
+"""The CPU driver: packs of problems over threads. Plain arrays in, plain arrays out."""
 
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections import namedtuple
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -54,15 +47,12 @@ from qpcore.kernels.workspace import (
     elements_of_dual,
 )
 from qpcore.status import Status
+from qpcore.threads import over_chunks
 
 SOLVED = int(Status.SOLVED)
 MAX_ITERATIONS = int(Status.MAX_ITERATIONS)
 ANSWERED = SOLVED, IN_DOUBT
 NUMERICAL_ERROR = int(Status.NUMERICAL_ERROR)
-
-# Chunks of packs per thread: enough to even out problems of different difficulty, few enough that
-# shared matrices, loaded once a chunk, cost nothing.
-CHUNKS_PER_THREAD = 2
 
 # Problems of more variables and equations than this are solved one at a time. Measured on the
 # paper's profile with n = m, 8 problems: packs take 0.65 of the time at 100 and 0.87 at 200, but
@@ -76,6 +66,12 @@ KINDS = {
     ("f", True): "float32, packs",
     ("f", False): "float32, large problems",
 }
+
+# What work takes, roughly, to decide whether threads are woken for it. Microseconds of a pack for
+# each entry of the condensed matrix and of C: 0.18 to 0.25 on the paper's profile with n = m = 10,
+# 0.12 at 30, 0.18 at 100. Iterations of a solve; what an adjoint takes beside a solve; and
+# microseconds for an entry of an outer product.
+ENTRY, ITERATIONS, ADJOINT, OUTER = 0.2, 10, 0.25, 2e-4
 
 # The vectors of a sum of two outer products.
 Factors = namedtuple("Factors", "a b c d")
@@ -180,8 +176,6 @@ def solve(
     result = empty_result(batch, sizes, data.Q.dtype, traced)
     result.status[:], result.iterations[:] = RUNNING, 0
     for stage in stages:
-        if not (result.status < 0).any():
-            break
         pending = np.flatnonzero(is_left_to(stage.sought, result.status))
         if not len(pending):
             continue
@@ -193,7 +187,10 @@ def solve(
             solve_stage(chosen, part, sizes, stage, threads, alone)
             for whole, piece in zip(result, part, strict=True):
                 whole[pending] = piece
-    result.status[result.status < 0] = NUMERICAL_ERROR
+        if result.status.min(initial=0) >= 0:
+            break
+    else:
+        result.status[result.status < 0] = NUMERICAL_ERROR
     return result
 
 
@@ -216,7 +213,8 @@ def solve_stage(
         solver(data, result, memory, sizes, stage, start, stop)
 
     with announced((solver.__name__, kind(dtype, slots), data.Q.dtype)):
-        over_chunks(work, math.ceil(batch / slots), threads)
+        share = min(1.0, stage.steps / ITERATIONS)
+        over_chunks(work, math.ceil(batch / slots), threads, share * cost(sizes))
     if dtype != data.Q.dtype:  # what float32 says of float64 data is a guess
         found, spent = np.isin(result.status, ANSWERED), result.status == MAX_ITERATIONS
         result.status[:] = np.where(spent, MAX_ITERATIONS, np.where(found, GUESSED, RUNNING))
@@ -247,7 +245,7 @@ def adjoint(
         differentiate_range(data, answer, cotangents, derivative, memory, sizes, rules, start, stop)
 
     with announced(("gradients", kind(dtype, slots))):
-        over_chunks(work, math.ceil(batch / slots), threads)
+        over_chunks(work, math.ceil(batch / slots), threads, ADJOINT * cost(sizes))
     return derivative
 
 
@@ -266,7 +264,7 @@ def relaxed(
         relax_range(data, result, memory, sizes, parameters, mu, close, start, stop)
 
     with announced(("smooth gradients", kind(dtype, slots))):
-        over_chunks(work, math.ceil(batch / slots), threads)
+        over_chunks(work, math.ceil(batch / slots), threads, cost(sizes))
     return result
 
 
@@ -288,6 +286,12 @@ def slots_for(sizes: Sizes, dtype: np.dtype) -> int:
     return lanes_of(dtype) if sizes.n + sizes.p <= MOST_IN_PACKS else 1
 
 
+def cost(sizes: Sizes) -> float:
+    """Microseconds that it takes to solve the problems of a group, roughly."""
+    size = sizes.n + sizes.p
+    return ENTRY * size * (size + sizes.rows)
+
+
 def kind(dtype: np.dtype, slots: int) -> str:
     """What the code was compiled for, in words."""
     return KINDS[dtype.char, slots > 1]
@@ -295,19 +299,19 @@ def kind(dtype: np.dtype, slots: int) -> str:
 
 def empty_vectors(batch: int, sizes: Sizes, dtype: np.dtype) -> Vectors:
     """Room for x, z, y, z_box of every problem."""
-    x, z, y, z_box = (
-        np.empty((batch, size), dtype) for size in (sizes.n, sizes.m, sizes.p, sizes.n)
-    )
-    return Vectors(x, z, y, z_box)
+    widths = sizes.n, sizes.m, sizes.p, sizes.n
+    return Vectors._make([np.empty((batch, width), dtype) for width in widths])
 
 
 def frozen(arrays: Any) -> Any:
     """The same arrays, contiguous and read-only: one signature, whatever the caller's flags."""
     views = []
     for array in arrays:
-        view = np.ascontiguousarray(array).view()
-        view.flags.writeable = False
-        views.append(view)
+        flags = array.flags
+        if flags.writeable or not flags.c_contiguous:
+            array = np.ascontiguousarray(array).view()
+            array.setflags(write=False)
+        views.append(array)
     return type(arrays)._make(views)
 
 
@@ -320,31 +324,8 @@ def outer(
     def work(start: int, stop: int) -> None:
         outer_products(out, a, b, c, d, start, stop)
 
-    with announced(("outer products", a.dtype.name)):
-        over_chunks(work, len(a), threads)
-
-
-# ---- threads -------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=1)
-def pool(threads: int) -> ThreadPoolExecutor:
-    """Threads that wait for work; a pool of another size replaces them."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="qpcore")
-
-
-if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's threads
-    os.register_at_fork(after_in_child=pool.cache_clear)
-
-
-def over_chunks(work: Callable[[int, int], Any], count: int, threads: int) -> None:
-    """Call work(start, stop) for consecutive parts of range(count), on several threads."""
-    if threads == 1 or count <= 1:
-        work(0, count)
-        return
-    chunks = min(count, CHUNKS_PER_THREAD * threads)
-    edges = [count * chunk // chunks for chunk in range(chunks + 1)]
-    list(pool(threads).map(work, edges[:-1], edges[1:]))
+    with announced(("outer products", a.dtype)):
+        over_chunks(work, len(a), threads, OUTER * math.prod(out.shape[1:]))
 
 
 memory = threading.local()

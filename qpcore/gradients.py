@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from qpcore import cpu, reuse
 from qpcore.kernels.transfer import Vectors
 from qpcore.problem import CORE_AXES, Problem
+
+Axes = tuple[int, ...]
 
 
 class Shares(NamedTuple):
@@ -114,7 +117,7 @@ def put_matrix(out: np.ndarray, problem: Problem, name: str, factors: tuple, thr
     Half of it for Q: vectors are halved where there is a matrix for each of them, else the matrix.
     """
     half = problem.dtype.type(0.5 if name == "Q" else 1)
-    kept, shared = split_axes(problem, lead_of(problem, name))
+    kept, shared = split_axes(problem.batch_shape, lead_of(problem, name))
     if not shared:
         a, b, c, d = factors
         a, c = (half * a, half * c) if name == "Q" else (a, c)
@@ -129,7 +132,7 @@ def put_matrix(out: np.ndarray, problem: Problem, name: str, factors: tuple, thr
 
 def put_vector(out: np.ndarray, problem: Problem, name: str, vector: np.ndarray) -> None:
     """The sum over the problems that share an entry, and over the entries that share a number."""
-    kept, shared = split_axes(problem, lead_of(problem, name))
+    kept, shared = split_axes(problem.batch_shape, lead_of(problem, name))
     total = group(problem, vector, kept, shared).sum(axis=1) if shared else vector
     if out.ndim == 0:
         out += total.sum()
@@ -145,15 +148,15 @@ def lead_of(problem: Problem, name: str) -> tuple[int, ...]:
     return shape[: max(0, len(shape) - len(CORE_AXES[name]))]
 
 
-def split_axes(problem: Problem, lead: tuple[int, ...]) -> tuple[list[int], list[int]]:
+@lru_cache(maxsize=64)
+def split_axes(batch: tuple[int, ...], lead: tuple[int, ...]) -> tuple[Axes, Axes]:
     """Batch axes along which an argument varies, and those along which it is shared."""
-    batch = problem.batch_shape
     lead = (1,) * (len(batch) - len(lead)) + lead
-    shared = [axis for axis, size in enumerate(lead) if size == 1 and batch[axis] != 1]
-    return [axis for axis in range(len(batch)) if axis not in shared], shared
+    shared = tuple([axis for axis, size in enumerate(lead) if size == 1 and batch[axis] != 1])
+    return tuple([axis for axis in range(len(batch)) if axis not in shared]), shared
 
 
-def group(problem: Problem, v: np.ndarray, kept: list[int], shared: list[int]) -> np.ndarray:
+def group(problem: Problem, v: np.ndarray, kept: Axes, shared: Axes) -> np.ndarray:
     """Bring (batch, ·) to (kept, shared, ·)."""
     batch = problem.batch_shape
     v = v.reshape(*batch, v.shape[-1]).transpose(*kept, *shared, len(batch))

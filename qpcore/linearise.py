@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -16,11 +18,14 @@ from qpcore.kernels.transfer import Vectors
 from qpcore.problem import DROPPED, NO_LIMIT, Problem
 from qpcore.settings import Untrusted
 from qpcore.solution import Solution, Trust
-from qpcore.solving import data_of, sizes_of
+from qpcore.solving import data_of, sizes_of, threads_for
 from qpcore.stages import interior_stages
 from qpcore.status import Status
 
 F64, F32 = np.dtype(np.float64), np.dtype(np.float32)
+
+# Beside these numbers NumPy compares arrays four times as fast as beside an enumeration.
+SOLVED, MAX_ITERATIONS = int(Status.SOLVED), int(Status.MAX_ITERATIONS)
 
 # rho, delta of the factor (9): refinement undoes them. A delta of 1e-8, as in a solve, puts entries
 # of 1e8 into the matrix; beside a Q of condition 1e8 their rounding errors once left no pivot.
@@ -64,9 +69,10 @@ def linearise(solution: Solution, right: Vectors, doubtful: np.ndarray | None = 
     Problems that failed have zeros if their right-hand sides are zero, else NaN. The policy of the
     settings applies to those that cannot be trusted, and to those that are `doubtful` already.
     """
-    failed, answer = failures(solution), without_absent_box(solution, answer_of(solution))
+    failed = failures(solution)
+    answer = without_absent_box(solution, answer_of(solution, failed))
     found, at, certificate = run(solution, answer, without_absent_box(solution, right))
-    trust = trust_of(solution, Certificate(*certificate.T), failed)
+    trust = trust_of(solution, Certificate(*certificate.T.copy()), failed)
     if failed.any():
         blank = np.where(touches(right), np.nan, 0.0)[failed, None]
         for part, point in zip(found, at, strict=True):
@@ -164,9 +170,10 @@ def run(solution: Solution, answer: Vectors, right: Vectors) -> Found:
     arguments = data_of(problem), sizes_of(problem), rules, answer, right
     if solution.device == "cuda":
         return devices.gpu_driver().adjoint(*arguments)
-    return cpu.adjoint(*arguments, solution.settings.thread_count())
+    return cpu.adjoint(*arguments, threads_for(problem, solution.settings))
 
 
+@lru_cache(maxsize=64)
 def rules_of(dtype: np.dtype, mu: float = 0.0) -> Rules:
     """How answers in this precision are differentiated."""
     numbers = (*REGULARISATION[dtype], mu, *ROUNDING[dtype])
@@ -176,10 +183,11 @@ def rules_of(dtype: np.dtype, mu: float = 0.0) -> Rules:
 def trust_of(solution: Solution, certificate: Certificate, failed: np.ndarray) -> Trust:
     """The certificates of the batch, and the verdict."""
     dtype = solution.problem.dtype
-    blank = [np.where(failed, np.nan, part) for part in certificate]
-    margin, residual, condition, error = blank
+    if failed.any():
+        certificate = Certificate(*(np.where(failed, np.nan, part) for part in certificate))
+    margin, residual, condition, error = certificate
     error = SAFETY * error
-    least = np.sqrt(solution.settings.tolerance(dtype))
+    least = math.sqrt(solution.settings.tolerance(dtype))
     trusted = (margin > least) & (error <= MOST_ERROR[dtype])
     return Trust(margin, residual, condition, error, trusted)
 
@@ -192,7 +200,7 @@ def sides(at: Vectors) -> Shares:
 def failures(solution: Solution) -> np.ndarray:
     """(batch,) bool, True where there is no answer to differentiate."""
     status = solution.status.reshape(solution.problem.batch_size)
-    return (status != Status.SOLVED) & (status != Status.MAX_ITERATIONS)
+    return (status != SOLVED) & (status != MAX_ITERATIONS)
 
 
 def touches(right: Vectors) -> np.ndarray:
@@ -200,9 +208,9 @@ def touches(right: Vectors) -> np.ndarray:
     return np.any([(part != 0).any(axis=1) for part in right], axis=0)
 
 
-def answer_of(solution: Solution) -> Vectors:
+def answer_of(solution: Solution, failed: np.ndarray) -> Vectors:
     """x, z, y, z_box as (batch, ·) arrays, zero in failed problems."""
-    batch, failed = solution.problem.batch_size, failures(solution)
+    batch = solution.problem.batch_size
     parts = [getattr(solution, name) for name in Vectors._fields]
     parts = [part.reshape(batch, part.shape[-1]) for part in parts]
     if failed.any():
@@ -219,4 +227,6 @@ def without_absent_box(solution: Solution, vectors: Vectors) -> Vectors:
 
 def in_batch_shape(trust: Trust, shape: tuple[int, ...]) -> Trust:
     """(batch,) arrays in the batch's own shape."""
+    if trust.margin.shape == shape:
+        return trust
     return Trust(**{name: part.reshape(shape) for name, part in vars(trust).items()})

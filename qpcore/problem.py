@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,8 @@ NO_LIMIT = {"h": np.inf, "h_lower": -np.inf, "lb": -np.inf, "ub": np.inf}
 
 DROPPED = 1e20
 """A limit of this magnitude or more is none: that side is dropped, in that problem."""
+
+Shapes = Mapping[str, tuple[int, ...]]
 
 _MATRIX = {"n": "Q", "m": "G", "p": "A"}  # whose shape says so
 _ORDER = "arguments in another order than Q, q, G, h, A, b, lb, ub"
@@ -99,7 +103,7 @@ class Problem:
         }  # fmt: skip
         values = {name: value for name, value in values.items() if value is not None}
         arrays = {name: as_array(name, value) for name, value in values.items()}
-        cores, batch_shape = layout(arrays)
+        cores, batch_shape = layout({name: array.shape for name, array in arrays.items()})
         dtype = common_dtype(values.values(), arrays.values())
         fields: dict[str, Any] = dict.fromkeys(CORE_AXES)
         given_shapes = {}
@@ -149,11 +153,21 @@ class Problem:
         An absent argument gives one row that says the same: G, h, A, b without rows, limits at
         infinity.
         """
+        return self._compact(name, _absent(self.n, self.m, self.p, self.dtype))
+
+    def all_compact(self) -> list[np.ndarray]:
+        """The distinct data of all arguments, in the order of `CORE_AXES`."""
+        absent = _absent(self.n, self.m, self.p, self.dtype)
+        return [self._compact(name, absent) for name in CORE_AXES]
+
+    def _compact(self, name: str, absent: Mapping[str, np.ndarray]) -> np.ndarray:
         array = getattr(self, name)
         if array is None:
-            return _absent(name, self.n, self.m, self.p, self.dtype)
-        lead = _lead(name, array)
-        return array.reshape((math.prod(lead), *array.shape[len(lead) :]))
+            return absent[name]
+        lead = array.ndim - len(CORE_AXES[name])
+        if lead == 1:
+            return array
+        return array.reshape((math.prod(array.shape[:lead]), *array.shape[lead:]))
 
     def tangent(self, name: str, value: Any) -> np.ndarray:
         """Check a tangent of an argument: its batch axes must broadcast to the problem's.
@@ -171,7 +185,7 @@ class Problem:
             )
         sizes = {"n": self.n, "m": self.m, "p": self.p}
         array, core = as_array(name, value), tuple([sizes[axis] for axis in CORE_AXES[name]])
-        lead = _lead(name, array)
+        lead = _lead(name, array.shape)
         fits = array.shape[len(lead) :] == core or (name in NO_LIMIT and array.ndim == 0)
         if not fits or not _broadcasts(lead, self.batch_shape):
             raise ProblemError(
@@ -184,7 +198,7 @@ class Problem:
     def index(self, name: str) -> np.ndarray:
         """Row of ``compact(name)`` that each problem uses: int64, (batch_size,), in C order."""
         array = getattr(self, name)
-        lead = () if array is None else _lead(name, array)
+        lead = () if array is None else _lead(name, array.shape)
         # The two common cases by themselves: broadcasting took a sixth of a solve of one problem.
         if math.prod(lead) == 1:
             return np.zeros(self.batch_size, np.int64)
@@ -194,34 +208,46 @@ class Problem:
         return np.broadcast_to(rows, self.batch_shape).reshape(self.batch_size)
 
 
-def layout(arrays: dict[str, Any]) -> tuple[dict[str, tuple[int, ...]], tuple[int, ...]]:
-    """Core shape of each argument, and the batch shape, by the shapes of any library's arrays.
+def layout(shapes: Shapes) -> tuple[Mapping[str, tuple[int, ...]], tuple[int, ...]]:
+    """Core shape of each argument, and the batch shape, by the shapes of those that are present.
 
     Raises
     ------
     ProblemError
         The shapes make no QP.
     """
-    sizes = _sizes(arrays)
-    _check_partners(arrays, sizes)
-    cores = {name: tuple([sizes[axis] for axis in CORE_AXES[name]]) for name in arrays}
-    for name, array in arrays.items():
-        _check_core(name, array, cores[name], sizes)
-    return cores, _batch_shape(arrays)
+    return _layout(*shapes.items())
+
+
+@lru_cache(maxsize=256)
+def _layout(
+    *named: tuple[str, tuple[int, ...]],
+) -> tuple[Mapping[str, tuple[int, ...]], tuple[int, ...]]:
+    """The same; kept, because it takes a tenth of a solve of one problem. Errors are not."""
+    shapes = dict(named)
+    sizes = _sizes(shapes)
+    _check_partners(shapes, sizes)
+    cores = {name: tuple([sizes[axis] for axis in CORE_AXES[name]]) for name in shapes}
+    for name, shape in shapes.items():
+        _check_core(name, shape, cores[name], sizes)
+    return MappingProxyType(cores), _batch_shape(shapes)
 
 
 @lru_cache(maxsize=64)
-def _absent(name: str, n: int, m: int, p: int, dtype: np.dtype) -> np.ndarray:
-    """What stands for an argument that is not there; kept, for it would be made in every solve."""
-    core = [{"n": n, "m": m, "p": p}[axis] for axis in CORE_AXES[name]]
-    array = np.full((1, *core), NO_LIMIT.get(name, 0.0), dtype)
-    array.flags.writeable = False
-    return array
+def _absent(n: int, m: int, p: int, dtype: np.dtype) -> Mapping[str, np.ndarray]:
+    """What stands for arguments that are not there; kept, like `_layout`."""
+    sizes, arrays = {"n": n, "m": m, "p": p}, {}
+    for name, axes in CORE_AXES.items():
+        if name in NO_LIMIT or sizes[axes[0]] == 0:  # others are never absent
+            core = [sizes[axis] for axis in axes]
+            arrays[name] = np.full((1, *core), NO_LIMIT.get(name, 0.0), dtype)
+            arrays[name].flags.writeable = False
+    return MappingProxyType(arrays)
 
 
-def _lead(name: str, array: np.ndarray) -> tuple[int, ...]:
-    """Batch axes of an array; a single number has none."""
-    return array.shape[: max(0, array.ndim - len(CORE_AXES[name]))]
+def _lead(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Batch axes of a shape; a single number has none."""
+    return shape[: max(0, len(shape) - len(CORE_AXES[name]))]
 
 
 def _broadcasts(lead: tuple[int, ...], batch_shape: tuple[int, ...]) -> bool:
@@ -232,48 +258,50 @@ def _broadcasts(lead: tuple[int, ...], batch_shape: tuple[int, ...]) -> bool:
     return all(size in (1, whole) for size, whole in zip(lead, aligned, strict=True))
 
 
-def _sizes(arrays: dict[str, np.ndarray]) -> dict[str, int]:
+def _sizes(shapes: Shapes) -> dict[str, int]:
     """Read n off Q, m off G and p off A."""
     for name in ("Q", "q"):
-        if name not in arrays:
+        if name not in shapes:
             raise ProblemError(f"{name} is None; expected an array. For a term of zero pass zeros.")
     for name in ("Q", "G", "A"):
-        if name in arrays and arrays[name].ndim < 2:
+        if name in shapes and len(shapes[name]) < 2:
             cause = "a diagonal, np.diag(v), or a single row, v[None, :], passed as a vector"
-            raise _bad_shape(name, arrays[name], "(*, {}, {})".format(*CORE_AXES[name]), cause)
-    rows, n = arrays["Q"].shape[-2:]
+            raise _bad_shape(name, shapes[name], "(*, {}, {})".format(*CORE_AXES[name]), cause)
+    rows, n = shapes["Q"][-2:]
     if rows != n or n == 0:
         cause = "Q and G exchanged, or a factor L passed in place of L @ L.T"
-        raise _bad_shape("Q", arrays["Q"], "(*, n, n) with n >= 1", cause)
-    m, p = (arrays[name].shape[-2] if name in arrays else 0 for name in "GA")
+        raise _bad_shape("Q", shapes["Q"], "(*, n, n) with n >= 1", cause)
+    m, p = (shapes[name][-2] if name in shapes else 0 for name in "GA")
     return {"n": n, "m": m, "p": p}
 
 
-def _check_partners(arrays: dict[str, np.ndarray], sizes: dict[str, int]) -> None:
+def _check_partners(shapes: Shapes, sizes: dict[str, int]) -> None:
     """Rows of a matrix need limits, and limits their matrix; zero rows need nothing."""
     for axis, sides in (("m", ("h", "h_lower")), ("p", ("b",))):
-        matrix, given = _MATRIX[axis], [name for name in sides if name in arrays]
+        matrix, given = _MATRIX[axis], [name for name in sides if name in shapes]
         if sizes[axis] and not given:
             raise ProblemError(
-                f"{matrix} has shape {arrays[matrix].shape} but {' and '.join(sides)} came as "
+                f"{matrix} has shape {shapes[matrix]} but {' and '.join(sides)} came as "
                 f"None; expected (*, {sizes[axis]}). Usual cause: {_ORDER}."
             )
         for name in given:
-            if matrix not in arrays and arrays[name].shape[-1:] != (0,):
+            if matrix not in shapes and shapes[name][-1:] != (0,):
                 raise ProblemError(
-                    f"{name} has shape {arrays[name].shape} but {matrix} came as None; expected "
+                    f"{name} has shape {shapes[name]} but {matrix} came as None; expected "
                     f"{matrix} of shape (*, {axis}, n). Usual cause: limits on x itself, which are "
                     "called lb and ub."
                 )
 
 
-def _check_core(name: str, array: np.ndarray, core: tuple[int, ...], sizes: dict[str, int]) -> None:
+def _check_core(
+    name: str, shape: tuple[int, ...], core: tuple[int, ...], sizes: dict[str, int]
+) -> None:
     """Compare the last axes with the sizes; a single number does for a limit."""
-    if tuple(array.shape[-len(core) :]) == core or (name in NO_LIMIT and array.ndim == 0):
+    if shape[-len(core) :] == core or (name in NO_LIMIT and shape == ()):
         return
-    if array.shape[-1:] == (1,):
+    if shape[-1:] == (1,):
         cause = f"a column, which is {name}[..., 0]; one number for all entries is a plain float"
-    elif len(core) == 2 and array.shape[-2] == sizes["n"]:
+    elif len(core) == 2 and shape[-2] == sizes["n"]:
         cause = f"a transposed matrix, which is {name}.swapaxes(-1, -2)"
     else:
         cause = f"a batch axis that is not first, or {_ORDER}"
@@ -281,18 +309,16 @@ def _check_core(name: str, array: np.ndarray, core: tuple[int, ...], sizes: dict
         f"{_MATRIX[axis]} says {axis} = {sizes[axis]}" for axis in dict.fromkeys(CORE_AXES[name])
     ]
     expected = f"(*, {', '.join(map(str, core))}), because {' and '.join(says)}"
-    raise _bad_shape(name, array, expected, cause)
+    raise _bad_shape(name, shape, expected, cause)
 
 
-def _bad_shape(name: str, array: np.ndarray, expected: str, cause: str) -> ProblemError:
-    return ProblemError(
-        f"{name} has shape {array.shape}; expected {expected}. Usual cause: {cause}."
-    )
+def _bad_shape(name: str, shape: tuple[int, ...], expected: str, cause: str) -> ProblemError:
+    return ProblemError(f"{name} has shape {shape}; expected {expected}. Usual cause: {cause}.")
 
 
-def _batch_shape(arrays: dict[str, np.ndarray]) -> tuple[int, ...]:
+def _batch_shape(shapes: Shapes) -> tuple[int, ...]:
     """Broadcast the batch axes of all arguments, also of those without rows."""
-    leads = {name: _lead(name, array) for name, array in arrays.items()}
+    leads = {name: _lead(name, shape) for name, shape in shapes.items()}
     distinct = {lead for lead in leads.values() if lead}
     if len(distinct) <= 1:  # the usual case, and ten times faster than NumPy's answer
         return distinct.pop() if distinct else ()

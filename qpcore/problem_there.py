@@ -32,13 +32,14 @@ def problem_of(values: dict[str, Any]) -> Problem:
                 f"{name} has dtype {value.dtype}; expected all float64 or all float32 on CUDA."
             )
         arrays[name] = value
-    cores, batch_shape = layout(arrays)
+    shapes = {name: tuple(array.shape) for name, array in arrays.items()}
+    cores, batch_shape = layout(shapes)
     fields: dict[str, Any] = dict.fromkeys(CORE_AXES)
     for name, array in arrays.items():
         if 0 not in cores[name]:
             fields[name] = library.contiguous(once(array, cores[name]))
-    shapes = {name: tuple(a.shape) for name, a in arrays.items() if fields[name] is not None}
-    return Problem(**fields, batch_shape=batch_shape, given_shapes=shapes)
+    given = {name: shape for name, shape in shapes.items() if fields[name] is not None}
+    return Problem(**fields, batch_shape=batch_shape, given_shapes=given)
 
 
 def filled(library: Any, value: float) -> Any:

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from qpcore.kernels.doubt import CLEAR
 from qpcore.problem import CORE_AXES, Problem
 from qpcore.solution import Solution
-from qpcore.stages import PRECISION
 from qpcore.status import Status
 
 F64 = np.dtype(np.float64)
@@ -43,6 +43,8 @@ def take_back(solution: Solution, doubtful: np.ndarray | None = None) -> None:
     `doubtful` (*) says where to look, as kernels have found it (`kernels/doubt.py`) or, without it,
     `is_doubtful`.
     """
+    if doubtful is not None and not np.count_nonzero(doubtful):
+        return
     tol, status = solution.settings.tolerance(solution.problem.dtype), solution.status.reshape(-1)
     with np.errstate(over="ignore", invalid="ignore"):  # data of others may be anything
         doubts = find_doubtful(solution) if doubtful is None else doubtful
@@ -117,9 +119,7 @@ def is_doubtful(solution: Solution) -> np.ndarray:
         mean(problem.q),
         reduce(np.maximum, (np.abs(dot(u, v)) for u, v in linear)),
     )
-    doubts = (
-        ~(m <= PRECISION[problem.dtype]["clear"] * (1 + s)) for m, s in zip(mass, size, strict=True)
-    )
+    doubts = (~(m <= CLEAR[problem.dtype.char] * (1 + s)) for m, s in zip(mass, size, strict=True))
     return reduce(np.logical_or, doubts)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import fields, replace
 
 import numpy as np
@@ -15,6 +14,7 @@ from qpcore.problem import CORE_AXES
 from qpcore.promise import part_of
 from qpcore.settings import Untrusted
 from qpcore.solution import Solution, Trust
+from qpcore.solving import threads_for
 
 # Numbers in the vectors of a part: a megabyte, with which a part of 100 by 100 has 130 problems.
 # The 0.2 ms of Python that a part takes are less than two percent of its time.
@@ -29,20 +29,26 @@ def pull_back(
     solution: Solution, right: Vectors, wanted: frozenset[str]
 ) -> tuple[dict[str, np.ndarray], Trust]:
     """Gradients of those wanted, and how far they can be trusted; right sides are (batch, ·)."""
-    gradients, trust = room_for(solution.problem, wanted), unknown(solution)
-    threads = solution.settings.thread_count()
-    for part in parts_of(solution, wanted):
-        few = part.stop - part.start < solution.problem.batch_size
-        some = given_part(solution, part) if few else solution
-        views = {k: view(solution, k, v, part) if few else v for k, v in gradients.items()}
-        linear = linearise(some, Vectors(*(v[part] for v in right)))
-        add_gradients(views, some.problem, linear.at, linear.found, linear.upper, threads)
+    gradients, parts = room_for(solution.problem, wanted), parts_of(solution, wanted)
+    if len(parts) == 1:
+        return gradients, add_to(gradients, solution, right)
+    trust = unknown(solution)
+    for part in parts:
+        views = {name: view(solution, name, v, part) for name, v in gradients.items()}
+        found = add_to(views, given_part(solution, part), Vectors(*(v[part] for v in right)))
         for name, whole in vars(trust).items():
-            whole[part] = getattr(linear.trust, name)
+            whole[part] = getattr(found, name)
     return gradients, trust
 
 
-def parts_of(solution: Solution, wanted: frozenset[str]) -> Iterator[slice]:
+def add_to(gradients: dict[str, np.ndarray], solution: Solution, right: Vectors) -> Trust:
+    """Write or add the gradients of these problems, and say how far they can be trusted."""
+    linear, threads = linearise(solution, right), threads_for(solution.problem, solution.settings)
+    add_gradients(gradients, solution.problem, linear.at, linear.found, linear.upper, threads)
+    return linear.trust
+
+
+def parts_of(solution: Solution, wanted: frozenset[str]) -> list[slice]:
     """Consecutive problems; all of them where vectors are little beside what they are made into.
 
     That is so if problems have matrices of their own. Those that share one along some axes only
@@ -57,7 +63,7 @@ def parts_of(solution: Solution, wanted: frozenset[str]) -> Iterator[slice]:
     if not (own or mixed or solution.settings.untrusted is Untrusted.RAISE):
         step = min(count, max(1, AT_A_TIME // (ALIVE * (2 * n + m + p))))
     starts = range(0, count, step) if count else (0,)
-    return (slice(start, min(start + step, count)) for start in starts)
+    return [slice(start, min(start + step, count)) for start in starts]
 
 
 def given_part(solution: Solution, part: slice) -> Solution:

@@ -96,9 +96,11 @@ class Solution:
         Only with ``Settings(infeasible="closest")``. `primal_residual` is then the largest entry of
         the shift.
         """
+        if self.settings.infeasible != "closest":
+            return np.zeros(self.status.shape, bool)
         infeasible = np.asarray(self.status == Status.PRIMAL_INFEASIBLE)
-        if self.settings.infeasible != "closest" or not infeasible.any():
-            return np.zeros_like(infeasible)
+        if not infeasible.any():
+            return infeasible
         return infeasible & ~np.isnan(self.x).any(axis=-1)
 
     @_measure
@@ -156,6 +158,8 @@ class Solution:
         SolveError
             Some are not. The message counts them and says what to try for the first one.
         """
+        if not np.count_nonzero(self.status):  # SOLVED is zero, and this ten times faster
+            return
         unsolved = ~(self.solved | self.closest)
         if not unsolved.any():
             return

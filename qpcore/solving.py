@@ -42,16 +42,21 @@ def solve_problem(
     else:
         alone = alone and problem.n + problem.p >= LEAST_ALONE
         stages = parameters_of(problem, settings, alone)
-        result = cpu.solve(data, sizes, stages, settings.thread_count(), traced, alone)
+        result = cpu.solve(data, sizes, stages, threads_for(problem, settings), traced, alone)
         doubtful = result.status == IN_DOUBT
         result.status[doubtful] = Status.SOLVED
     batch = problem.batch_shape
-    x, z, y, z_box = (v.reshape(*batch, v.shape[-1]) for v in result[:4])
+    x, z, y, z_box = [v.reshape(*batch, v.shape[-1]) for v in result[:4]]
     status, iterations = result.status.reshape(batch), result.iterations.reshape(batch)
     trace = trace_of(result, batch) if traced else None
     solution = Solution(x, z, y, z_box, status, iterations, problem, settings, trace, device)
     take_back(solution, doubtful)
     return solution
+
+
+def threads_for(problem: Problem, settings: Settings) -> int:
+    """How many threads to use; a single problem does not ask, which takes four microseconds."""
+    return settings.thread_count() if problem.batch_size > 1 else 1
 
 
 def solve_there(given: dict[str, Any], settings: Settings) -> Solution:
@@ -84,12 +89,11 @@ def trace_of(result: Result, batch: tuple[int, ...]) -> Trace:
 
 def data_of(problem: Problem) -> Data:
     """The problem as the drivers take it."""
-    names = Data._fields[:-1]
-    entry = np.zeros((len(names), problem.batch_size), np.int64)
-    arrays = [problem.compact(name) for name in names]
-    for row, name, array in zip(entry, names, arrays, strict=True):
+    arrays = problem.all_compact()
+    entry = np.zeros((len(arrays), problem.batch_size), np.int64)
+    for place, array in enumerate(arrays):
         if len(array) != 1:
-            row[:] = problem.index(name)
+            entry[place] = problem.index(Data._fields[place])
     return Data._make([*arrays, entry])
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from qpcore.cpu import MOST_IN_PACKS
 from qpcore.kernels.certificate import ACTIVE_SET, COLD, DESCENT_RAY, DUAL, FARKAS_RAY, MINIMUM
+from qpcore.kernels.doubt import CLEAR
 from qpcore.kernels.ipm import REAL, WHOLE, Parameters
 from qpcore.problem import Problem
 from qpcore.settings import Settings
@@ -18,18 +19,13 @@ F64, F32 = np.dtype(np.float64), np.dtype(np.float32)
 # rho, delta: regularisation of variables and rows; the KKT matrix has entries up to 1/delta, whose
 # rounding errors rho must cover. ray: residual of a certificate. convexity: what rounding may take
 # from Q's eigenvalues. careful: refine every step from the first, else from the moment on when a
-# residual grows. clear: where the mass of a residual is so many times 1 + its size, or less, the
-# part of the tolerance that the kernels leave free covers their rounding: in float64 a twentieth of
-# 1e-8, in units of rounding. In float32 that would be 16, and doubt every answer, though errors add
-# up to far less. A heuristic there: among 15,000 hostile problems 1e4 let three broken promises
-# pass. Tighter tolerances keep these numbers: a bound for a worst case that rounding hardly ever
-# meets, would leave little SOLVED at 1e-12.
+# residual grows. clear: see `kernels/doubt.py`.
 PRECISION = {
     F64: {"rho": 1e-8, "delta": 1e-8, "floor": 1e-10, "ray": 1e-9, "convexity": 1e-8},
     F32: {"rho": 1e-3, "delta": 1e-4, "floor": 1e-6, "ray": 1e-4, "convexity": 1e-5},
 }
-PRECISION[F64] |= {"careful": 0, "clear": 4e6}
-PRECISION[F32] |= {"careful": 1, "clear": 3e2}
+PRECISION[F64] |= {"careful": 0, "clear": CLEAR["d"]}
+PRECISION[F32] |= {"careful": 1, "clear": CLEAR["f"]}
 
 # The stages of a solve, each for what those before left undecided: what they seek, and where they
 # differ from PRECISION. Most problems see the first one only. Its `leave` is for unbounded and
@@ -81,7 +77,7 @@ SEARCH = {"steps": 20, "leave": 3}
 WAYS_IN = {
     "interior": (),
     "dual": ((F64, SEARCH | {"sought": DUAL, "delta": 1e-10, "convexity": 1.0}),),
-    "bounds": ((F64, SEARCH | {"sought": COLD}),),
+    "bounds": ((F64, SEARCH | {"sought": COLD, "delta": 1e-10}),),
     "mixed": ((F32, GUESS), (F64, ACTIVE | {"steps": 1}), (F64, ACTIVE | {"steps": 4})),
 }
 

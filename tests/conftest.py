@@ -11,7 +11,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THR
 import numpy as np
 import pytest
 
-from qpcore import Settings, Untrusted, cpu, solve, vjp
+from qpcore import Settings, Untrusted, cpu, solve, threads, vjp
 
 # Code that many files need, and that takes most of the time of a run with an empty cache. What is
 # compiled in one process shares kernels.
@@ -43,6 +43,12 @@ def pytest_runtestloop(session):
         # The constraints are active without multipliers, so that the derivative is not trusted.
         solution = solve(eye, -ones, eye, ones, settings=Settings(untrusted=untrusted))
         vjp(solution, dx=ones)
+
+
+@pytest.fixture(autouse=True)
+def threads_wake_for_anything(monkeypatch):
+    """Tests are about small batches, for which a second thread would not be woken."""
+    monkeypatch.setattr(threads, "WORTH_WAKING", 1e-3)
 
 
 @pytest.fixture(scope="session")

@@ -339,6 +339,33 @@ def test_broken_peer_is_reported_and_started_anew(tmp_path, monkeypatch):
     assert started == ["qpcore", "qpcore"]
 
 
+@pytest.mark.parametrize(
+    ("takes", "figure", "calls"),
+    [
+        ([9e-3, 1e-2, 2e-2, 3e-2], 2e-2, 4),  # the first one, whatever it took, is left out
+        ([9e-3, 6e-2], 6e-2, 2),
+        ([0.9, 0.8], 0.8, 2),
+        ([1.1], 1.1, 1),
+    ],
+)
+def test_a_turn_is_the_median_of_its_calls_but_the_first(takes, figure, calls, monkeypatch):
+    clock, rest = [0.0], iter(takes)
+
+    class Slow:
+        """Takes its time."""
+
+        probed = False
+
+        def forward(self, ready):
+            clock[0] += next(rest)
+
+    monkeypatch.setattr(remote, "perf_counter", lambda: clock[0])
+    desk = remote.Desk(Slow())
+    desk.ready = None
+    assert desk.reply(remote.FORWARD, None) == (None, pytest.approx(figure))
+    assert len(takes) - len(list(rest)) == calls
+
+
 def test_an_error_travels_as_text():
     desk = remote.Desk(PEERS["qpcore-1"])
     assert desk.reply(remote.LOAD, TINY) == (None, TINY.batch)

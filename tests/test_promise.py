@@ -86,17 +86,24 @@ def test_a_broken_promise_is_taken_back_in_float32():
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_kernels_doubt_what_the_promise_doubts(form, dtype, monkeypatch):
-    seen = []
+    seen, different = [], 0
     monkeypatch.setattr(solving, "take_back", lambda solution, doubtful: seen.append(doubtful))
-    for seed, units in enumerate(np.logspace(-4, 6, 60)):
-        data = known(form, seed, (9,)).astype(dtype).data
-        data["Q"], data["q"] = dtype(units) * data["Q"], dtype(units) * data["q"]
-        solution = solve(**data, throw=False, settings=Settings(tol=1e-6 if dtype == F64 else 1e-4))
+    for seed, units in enumerate(np.logspace(0, 12 if dtype == F64 else 6, 60)):
+        problems = known(form, seed, (9,))
+        # A curvature that the answer does not feel: masses grow, what is left of them does not.
+        x = problems.answer.x[..., None]
+        across = np.ones_like(x) - x * x.sum(axis=1, keepdims=True) / (x * x).sum(
+            axis=1, keepdims=True
+        )
+        data = {name: value.astype(dtype) for name, value in problems.data.items()}
+        data["Q"] = (problems.data["Q"] + units * across * across.swapaxes(1, 2)).astype(dtype)
+        solution = solve(**data, throw=False, settings=Settings(tol=1e-6 if dtype == F64 else 1e-3))
         with np.errstate(invalid="ignore"):
             expected = solution.solved & promise.is_doubtful(solution)
         # The kernels add up squares of G and A where the other takes the larger.
         assert (seen[-1] >= expected).all()
-        assert (seen[-1] != expected).mean() <= 0.25
+        different += np.count_nonzero(seen[-1] != expected)
+    assert different < 0.2 * np.sum(seen)
     assert 0 < np.mean(seen) < 1
 
 

@@ -13,6 +13,7 @@ from checks import assert_same_bits, fields
 from problems import Form, known
 
 from qpcore import Settings, solve, vjp
+from qpcore.threads import over_chunks, split
 
 FORM, COUNT = Form(5, 6, 2, box="both"), 200
 
@@ -64,6 +65,57 @@ def test_an_error_in_one_caller_leaves_the_others_alone():
         assert_same_bits(future.result()[0], results(1, 1)[0])
 
 
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("count", [2, 3, 16, 1000])
+def test_every_part_is_worked_on_once_and_by_the_caller_too(count, threads):
+    done, workers, lock = [], set(), threading.Lock()
+    here = threading.Barrier(min(threads, count))
+
+    def work(start, stop):
+        with lock:
+            fresh = threading.current_thread() not in workers
+            workers.add(threading.current_thread())
+            done.extend(range(start, stop))
+        if fresh:
+            here.wait(20)  # until every thread has a part
+
+    over_chunks(work, count, threads, 1e3)
+    assert sorted(done) == list(range(count))
+    assert len(workers) == min(threads, count)
+    assert threading.current_thread() in workers
+
+
+@pytest.mark.parametrize("mine", [True, False])
+def test_an_error_in_any_thread_is_raised_when_all_are_done(mine):
+    caller, both = threading.current_thread(), threading.Barrier(2)
+    begun, running = set(), []
+
+    def work(start, stop):
+        me = threading.current_thread()
+        running.append(me)
+        if me not in begun:
+            begun.add(me)
+            both.wait(20)  # until either thread has a part
+        if (me is caller) == mine:
+            raise IndexError("not one of ours")
+        time.sleep(0.05)
+        running.remove(me)
+
+    with pytest.raises(IndexError, match="not one of ours"):
+        over_chunks(work, 100, 2, 1e3)
+    assert len(running) == 1  # the one that raised
+
+
+@pytest.mark.parametrize(("count", "workers", "least"), [(1, 2, 1), (16, 2, 2), (1000, 3, 7)])
+def test_parts_become_smaller_down_to_the_least(count, workers, least):
+    parts = list(split(count, workers, least))
+    assert [i for start, stop in parts for i in range(start, stop)] == list(range(count))
+    sizes = [stop - start for start, stop in parts]
+    assert sizes == sorted(sizes, reverse=True)
+    assert min(sizes[:-1], default=least) >= least
+    assert sizes[0] <= max(least, count / (2 * workers))
+
+
 def test_there_are_as_many_threads_as_asked_for():
     for count in (3, 2):
         solve(**data(0), settings=Settings(threads=count))
@@ -84,6 +136,20 @@ print([t.name for t in threading.enumerate() if t.name.startswith("qpcore")])
     assert run(program) == "[]"
 
 
+def test_little_work_wakes_nobody():
+    program = """
+import threading, numpy as np, qpcore
+settings = qpcore.Settings(threads=2)
+def ours(count):
+    q = np.random.default_rng(0).standard_normal((count, 10))
+    solution = qpcore.solve(np.eye(10), q, np.eye(10), np.ones(10), settings=settings)
+    qpcore.vjp(solution, dx=q)
+    return sum(t.name.startswith("qpcore") for t in threading.enumerate())
+print([ours(count) for count in (16, 4096)])
+"""
+    assert run(program) == "[0, 1]"
+
+
 def run(program):
     """Output of a program in a process of its own, which need not fear what fork does to pytest."""
     command = [sys.executable, "-W", "ignore", "-c", program]
@@ -95,7 +161,8 @@ def run(program):
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="this system does not fork")
 def test_forked_children_of_a_parent_with_threads():
     program = """
-import multiprocessing, numpy as np, qpcore
+import multiprocessing, numpy as np, qpcore, qpcore.threads
+qpcore.threads.WORTH_WAKING = 1.0
 q = np.random.default_rng(0).standard_normal((500, 3))
 settings = qpcore.Settings(threads=2)
 def work(queue=None):
@@ -116,7 +183,8 @@ print(all(x == expected for x in found), [child.exitcode for child in children])
 def test_workers_of_a_data_loader():
     pytest.importorskip("torch")
     program = """
-import torch, torch_bridge, qpcore
+import torch, torch_bridge, qpcore, qpcore.threads
+qpcore.threads.WORTH_WAKING = 1.0
 from torch.utils.data import DataLoader, Dataset
 settings = qpcore.Settings(threads=2)
 q = torch.arange(48.0, dtype=torch.float64).reshape(8, 6)

@@ -10,6 +10,7 @@ from test_torch_derivatives import LAYOUTS, MILD
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.autograd import forward_ad
 from torch.library import opcheck
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from qpcore import Settings, SolveError
 from torch_bridge import OptNetLayer, QPLayer, solve_qp
@@ -32,6 +33,34 @@ def whole(problem, settings=TIGHT):
 
 
 # ---- operators
+
+
+class Watcher(TorchDispatchMode):
+    """Notes every operator."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.seen.append(func.namespace + "::" + func._schema.name.partition("::")[2])
+        return func(*args, **(kwargs or {}))
+
+
+def test_whoever_watches_operators_sees_ours():
+    def there_and_back():
+        problem = tensors(known(MILD, 1).data)
+        loss(whole(problem)).backward()
+        return {name: tensor.grad for name, tensor in problem.items()}
+
+    unwatched = there_and_back()
+    with Watcher() as watcher:
+        watched = there_and_back()
+    assert {"qpcore::solve", "qpcore::gradients"} <= set(watcher.seen)
+    with torch.autograd.profiler.profile() as profile:
+        there_and_back()
+    assert {"qpcore::solve", "qpcore::gradients"} <= {event.key for event in profile.key_averages()}
+    assert all(torch.equal(watched[name], unwatched[name]) for name in unwatched)
 
 
 def operands(layout, grad=False):

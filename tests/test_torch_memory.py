@@ -11,7 +11,7 @@ from tensors import ARGUMENTS, FORM, TIGHT, gradients, loss, tensors, torch
 import qpcore
 from qpcore import reuse
 from torch_bridge import solve_qp
-from torch_bridge.operators import encoded, to_array
+from torch_bridge.operators import encoded, to_arrays
 
 
 class Spy:
@@ -186,7 +186,7 @@ def test_zeros_without_memory_are_zeros():
     # Forward mode makes them; NumPy's own from_dlpack reads them from wherever they point.
     zeros = torch._efficientzerotensor((3,), dtype=torch.float64)
     assert zeros._is_zerotensor()
-    assert to_array(zeros).tolist() == [0.0, 0.0, 0.0]
+    assert to_arrays([zeros])[0].tolist() == [0.0, 0.0, 0.0]
     data = tensors(known(FORM, 1).data, grad=False)
     answer, problem = solve_qp(**data), [data.get(name) for name in ARGUMENTS]
     right = [torch._efficientzerotensor(part.shape, dtype=part.dtype) for part in answer[:4]]
