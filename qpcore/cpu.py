@@ -214,7 +214,8 @@ def solve_stage(
 
     with announced((solver.__name__, kind(dtype, slots), data.Q.dtype)):
         share = min(1.0, stage.steps / ITERATIONS)
-        over_chunks(work, math.ceil(batch / slots), threads, share * cost(sizes))
+        shared = len(data.Q) == len(data.A) == len(data.G) == 1
+        over_chunks(work, math.ceil(batch / slots), threads, share * cost(sizes), shared)
     if dtype != data.Q.dtype:  # what float32 says of float64 data is a guess
         found, spent = np.isin(result.status, ANSWERED), result.status == MAX_ITERATIONS
         result.status[:] = np.where(spent, MAX_ITERATIONS, np.where(found, GUESSED, RUNNING))

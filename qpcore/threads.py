@@ -36,18 +36,26 @@ if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's t
 
 
 def over_chunks(
-    work: Callable[[int, int], Any], count: int, threads: int, microseconds: float
+    work: Callable[[int, int], Any],
+    count: int,
+    threads: int,
+    microseconds: float,
+    large: bool = False,
 ) -> None:
     """Call work(start, stop) for consecutive parts of range(count), on several threads.
 
     The caller is one of them; a pool of the others is woken where that pays, by an estimate of what
-    one of the range takes. Whoever is free takes the next part.
+    one of the range takes. Whoever is free takes the next part. Of `large` parts, which are costly
+    to begin, there are as many as threads.
     """
     workers = min(threads, count, int(count * microseconds / WORTH_WAKING))
     if workers <= 1:
         work(0, count)
         return
-    chunks = deque(split(count, workers, math.ceil(LEAST_PART * WORTH_WAKING / microseconds)))
+    least = math.ceil(LEAST_PART * WORTH_WAKING / microseconds)
+    if large:
+        least = max(least, math.ceil(count / workers))
+    chunks = deque(split(count, workers, least))
 
     def drain() -> None:
         while chunks:

@@ -41,22 +41,13 @@ SHARE = 0.01
 def solve_active_set(work, parameters, sizes, team):
     """Take the point in `work.at`, in the units of the data, to the answer; status in the outcome.
 
-    A problem that is not solved after so many `steps` keeps the status GUESSED and its last point.
+    Where COLD is sought it begins without a point. A problem that is not solved after so many
+    `steps`, or does not get on, keeps its last point and the status that it came with.
     """
     qp, scale, at, best, residual, step, fix, system, products, outcome = work
     status = examine(work, parameters, sizes, team)
     one = like(1, status)
-    if team.lane == 0:
-        system.soft[0] = one - one
-    ratio = parameters.pull * one
-    if parameters.sought == COLD:
-        least_squares(work, status > one, parameters, sizes, team)  # careful nowhere
-        take_step_as_point(at, step, sizes, team)
-    else:
-        from_original(at, scale, sizes, team)
-        multiply_C(at.Cx, qp, at.x, team)
-        ratio = dual_per_primal(qp, at, sizes, team)
-    regularise(system, parameters.rho * one, parameters.delta * one, team)
+    ratio = set_off(work, status, parameters, sizes, team)
     iterations = outcome.iterations[0]
     least, waited = like(OVERFLOW, one), one - one
     for iteration in range(parameters.steps + 1):
@@ -66,13 +57,13 @@ def solve_active_set(work, parameters, sizes, team):
         least = where(changed < least, changed, least)
         lost = running & (changed > 0) & (waited >= like(parameters.leave, one))
         status = where(lost, like(LOST, status), status)
-        running = status == RUNNING
         project(qp, at, best, sizes, team)
         residuals(qp, at, residual, system.soft[0], sizes, team)
-        note_iterate(work, iteration, running, sizes, team)
+        note_iterate(work, iteration, status == RUNNING, sizes, team)
         if iteration > 0:  # the guess itself is not looked at: a step makes it exact
             above = excess(work, parameters.tol, parameters.reach, sizes, team)
-            status = where(running & (above.aim <= 1), like(SOLVED, status), status)
+            solved = (status == RUNNING) & (above.aim <= 1)
+            status = where(solved, like(SOLVED, status), status)
         spent = iterations >= like(parameters.max_iterations, one)
         status = where((status == RUNNING) & spent, like(MAX_ITERATIONS, status), status)
         running = status == RUNNING
@@ -84,13 +75,39 @@ def solve_active_set(work, parameters, sizes, team):
         aim_at_set(qp, at, residual, system, sizes, team)
         solve_kkt(qp, system, fix, sizes, team)
         add_where(running, at, fix, sizes, team)
-    running = (status == RUNNING) | (status == LOST)
+    leave_to_others(work, status, iterations, parameters.sought, sizes, team)
+
+
+@kernel
+def set_off(work, status, parameters, sizes, team):
+    """The first point: the given one, or that of least squares; multipliers per slack there."""
+    qp, scale, at, best, residual, step, fix, system, products, outcome = work
+    one = like(1, status)
+    ratio = parameters.pull * one
+    if team.lane == 0:
+        system.soft[0] = one - one
+    if parameters.sought == COLD:
+        least_squares(work, status > one, parameters, sizes, team)  # careful nowhere
+        take_step_as_point(at, step, sizes, team)
+    else:
+        from_original(at, scale, sizes, team)
+        multiply_C(at.Cx, qp, at.x, team)
+        ratio = dual_per_primal(qp, at, sizes, team)
+    regularise(system, parameters.rho * one, parameters.delta * one, team)
+    return ratio
+
+
+@kernel
+def leave_to_others(work, status, iterations, sought, sizes, team):
+    """The outcome; problems that are not solved keep their multipliers, whatever their signs."""
+    at, best = work.at, work.best
+    left = (status == RUNNING) | (status == LOST)
     for i in range(team.lane, sizes.rows, team.width):
-        at.v[i] = where(running, best.v[i], at.v[i])
+        at.v[i] = where(left, best.v[i], at.v[i])
     barrier(team)
-    left = RUNNING if parameters.sought == COLD else GUESSED
-    status = where(running, like(left, status), status)
-    decide(work, set_out(status, running), iterations, MINIMUM, sizes, team)
+    after = RUNNING if sought == COLD else GUESSED
+    status = where(left, like(after, status), status)
+    decide(work, set_out(status, left), iterations, MINIMUM, sizes, team)
 
 
 @kernel
