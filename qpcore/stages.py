@@ -55,13 +55,13 @@ STAGES = {
     ),
 }
 
-# What may come before the stages of float64; which of them, `way_in` says.
+# What may come before these stages; which of them, `way_in` says.
 #
 # dual: the active set method on the dual (19), which takes one small factor a step. For problems
 # without bounds and with no more rows than MOST_ROWS times their variables: beyond, so many rows
 # bind that it seldom finds them. Measured on the paper's profile, time without over time with it:
 # n = 100, m = 50: 4.2, 100: 2.5, 125: 1.8, 150: 1.0, 200: 0.5; p = 30, m = 100: 1.5, 125: 0.6; n =
-# 10, m = 10: 2.2, 15: 1.3, 20: 0.7.
+# 10, m = 10: 2.2, 15: 1.3, 20: 0.7. float32, n = m = 10: 1.9, 100: 1.3.
 #
 # bounds: the active set method from the start on (18), where bounds are all there is, or one-sided
 # ones and a budget. Boxes: 1.0 to 2.5, x >= 0: 1.2 to 1.9, with a budget: 1.3 to 1.7, a box and one
@@ -75,10 +75,17 @@ GUESS |= {"leave": 5, "patience": 0}
 ACTIVE = {"sought": ACTIVE_SET, "rho": 1e-8, "delta": 1e-8}
 SEARCH = {"steps": 20, "leave": 3}
 WAYS_IN = {
-    "interior": (),
-    "dual": ((F64, SEARCH | {"sought": DUAL, "delta": 1e-10, "convexity": 1.0}),),
-    "bounds": ((F64, SEARCH | {"sought": COLD, "delta": 1e-10}),),
-    "mixed": ((F32, GUESS), (F64, ACTIVE | {"steps": 1}), (F64, ACTIVE | {"steps": 4})),
+    F64: {
+        "interior": (),
+        "dual": ((F64, SEARCH | {"sought": DUAL, "delta": 1e-10, "convexity": 1.0}),),
+        "bounds": ((F64, SEARCH | {"sought": COLD, "delta": 1e-10}),),
+        "mixed": ((F32, GUESS), (F64, ACTIVE | {"steps": 1}), (F64, ACTIVE | {"steps": 4})),
+    },
+    F32: {
+        "interior": (),
+        "dual": ((F32, SEARCH | {"sought": DUAL, "delta": 1e-6, "convexity": 1.0}),),
+        "bounds": ((F32, SEARCH | {"sought": COLD, "delta": 1e-5}),),
+    },
 }
 
 # Primal and dual residuals of so many times the tolerance are aimed at in absolute terms, as long
@@ -106,15 +113,14 @@ def parameters_of(
 def way_in(problem: Problem, settings: Settings, alone: bool) -> str:
     """What comes before the interior-point method, a key of WAYS_IN."""
     n, m, p = problem.n, problem.m, problem.p
-    if problem.dtype != F64:
-        return "interior"
     boxed, one_sided = sides_of_bounds(problem)
     if m > 0 and m + p <= MOST_ROWS * n and not boxed:
         return "dual"
     if boxed and m == 0 and (p == 0 or (p == 1 and one_sided)):
         return "bounds"
     # float32 is no faster for problems that are not in packs (18)
-    mixed = settings.precision == "mixed" and n + p <= MOST_IN_PACKS and not alone
+    packs = n + p <= MOST_IN_PACKS and not alone
+    mixed = settings.precision == "mixed" and problem.dtype == F64 and packs
     return "mixed" if mixed else "interior"
 
 
@@ -137,7 +143,7 @@ def stages_of(dtype: np.dtype, settings: Settings, way: str) -> tuple[Parameters
 @lru_cache(maxsize=64)
 def all_stages(dtype: np.dtype, tol: float, most: int, way: str) -> tuple[Parameters, ...]:
     """Every stage in full."""
-    stages = *WAYS_IN[way], *((dtype, stage) for stage in STAGES[dtype])
+    stages = *WAYS_IN[dtype][way], *((dtype, stage) for stage in STAGES[dtype])
     return tuple(in_full(precision, tol, most, stage) for precision, stage in stages)
 
 

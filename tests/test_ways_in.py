@@ -68,9 +68,12 @@ def test_others_go_by_the_interior_point_method(form):
     assert way_in(data, precision="mixed") == "mixed"
 
 
-def test_float32_goes_by_the_interior_point_method():
-    data = known(DUAL[1], 1, (3,)).astype(np.float32).data
-    assert way_in(data) == way_in(data, precision="mixed") == "interior"
+@pytest.mark.parametrize(("form", "way"), [(DUAL[1], "dual"), (BOUNDS[1], "bounds")])
+def test_float32_goes_the_same_ways(form, way):
+    data = known(form, 1, (3,)).astype(np.float32).data
+    assert way_in(data) == way_in(data, precision="mixed") == way
+    other = known(Form(5, 12), 1, (3,)).astype(np.float32).data
+    assert way_in(other, precision="mixed") == "interior"
 
 
 # ---- what comes of it ----------------------------------------------------------------------------
@@ -99,6 +102,16 @@ def test_the_interior_point_method_serves_them_too(form, way, forced):
     solution = solve(**problems.data)
     assert_solved(solution, problems.data, 1e-8)
     assert_answers(solution, problems, 1e-8)
+
+
+@pytest.mark.parametrize("form", DUAL + BOUNDS, ids=str)
+def test_float32_in_fewer_iterations(form, forced):
+    problems = known(form, 5250, (COUNT,)).astype(np.float32)
+    solution = solve(**problems.data)
+    assert_solved(solution, problems.data, 1e-5)
+    assert_answers(solution, problems, 1e-4, ["x"])
+    forced("interior")
+    assert solution.iterations.mean() < solve(**problems.data).iterations.mean()
 
 
 @pytest.mark.parametrize("form", GRID, ids=str)
