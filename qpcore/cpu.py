@@ -19,13 +19,7 @@ import numpy as np
 
 from qpcore.compilation import announced, compiled
 from qpcore.kernels.active_set import solve_active_set
-from qpcore.kernels.adjoint import (
-    Derivative,
-    Rules,
-    add_outer_products,
-    differentiate,
-    store_derivative,
-)
+from qpcore.kernels.adjoint import Derivative, Rules, add_outer_products, differentiate
 from qpcore.kernels.certificate import ACTIVE_SET, GUESSED, MINIMUM, RUNNING, is_left_to
 from qpcore.kernels.ipm import Parameters, solve_problem
 from qpcore.kernels.machine import team_of_one
@@ -33,11 +27,20 @@ from qpcore.kernels.pack import PACK_BYTES, lanes_of
 from qpcore.kernels.packed import as_elements, slots_in
 from qpcore.kernels.quality import Certificate
 from qpcore.kernels.relax import relax
+from qpcore.kernels.sift import (
+    LEAST_SIFTED,
+    Sifted,
+    keep_all,
+    load_kept,
+    load_kept_cotangents,
+    sift,
+    sizes_of_kept,
+    store_kept,
+)
 from qpcore.kernels.transfer import (
     Result,
     Vectors,
     load,
-    load_cotangents,
     load_point,
     load_progress,
     store,
@@ -100,16 +103,37 @@ def solve_active_sets(data, result, memory, sizes, parameters, start, stop):
 
 
 @compiled
-def differentiate_range(data, answer, cotangents, derivative, memory, sizes, rules, start, stop):
-    """Solve the adjoint systems of a range of groups."""
+def differentiate_range(
+    data, answer, cotangents, derivative, memory, kept, sizes, rules, start, stop
+):
+    """Solve the adjoint systems of a range of groups.
+
+    At first without the rows of G that do not bind, then, where that was wrong, with all of them.
+    """
     team, slots = team_of_one(), slots_in(memory)
     packs = as_elements(memory)  # pyright: ignore[reportCallIssue]  a Numba intrinsic
-    work = carve(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
+    sifted = sizes.m >= LEAST_SIFTED and not rules.mu > 0
     for group in range(start, stop):
-        load(work, data, sizes, group * slots, slots, group > start, team)
-        load_cotangents(work, answer, cotangents, sizes, group * slots, slots, team)
-        differentiate(work, rules, sizes, team)
-        store_derivative(derivative, work, sizes, group * slots, slots, team)
+        first, pending = group * slots, True
+        kept.pending[:] = True
+        for attempt in range(2):
+            if not pending:
+                break
+            if sifted and attempt == 0:
+                most = sift(kept, data, answer, sizes, first, slots, team)
+            else:
+                most = keep_all(kept, data, sizes, first, slots)
+            some = sizes_of_kept(sizes, most)
+            work = carve(packs, some.n, some.m, some.p, some.rows)
+            if sifted:
+                load_kept(work, data, kept, some, first, slots, team)
+            else:
+                load(work, data, sizes, first, slots, group > start, team)
+            load_kept_cotangents(work, answer, cotangents, kept, some, first, slots, team)
+            differentiate(work, rules, some, team)
+            pending = store_kept(
+                derivative, answer, work, data, kept, some, first, slots, team
+            )
 
 
 @compiled
@@ -209,11 +233,21 @@ def adjoint(
 
     def work(start: int, stop: int) -> None:
         memory = memory_for(sizes, dtype, slots, traced=1)  # a row for the certificate
-        differentiate_range(data, answer, cotangents, derivative, memory, sizes, rules, start, stop)
+        kept, some = room_for_sifted(sizes, dtype, slots), (sizes, rules, start, stop)
+        differentiate_range(data, answer, cotangents, derivative, memory, kept, *some)
 
     with announced(("gradients", kind(dtype, slots))):
         over_chunks(work, math.ceil(batch / slots), threads)
     return derivative
+
+
+def room_for_sifted(sizes: Sizes, dtype: np.dtype, slots: int) -> Sifted:
+    """Where a group notes the rows of G that are kept."""
+    rows, places = np.empty((slots, sizes.m), np.int64), np.empty(slots * sizes.m, np.int64)
+    counts, pending = np.empty(slots, np.int64), np.empty(slots, bool)
+    margin, room, pull = np.empty((3, slots), dtype)
+    Gx, norms = np.empty((2, sizes.m), dtype)
+    return Sifted(rows, places, counts, margin, room, pull, pending, Gx, norms)
 
 
 def relaxed(
