@@ -19,10 +19,15 @@ import numpy as np
 
 from qpcore.compilation import announced, compiled
 from qpcore.kernels.active_set import solve_active_set
-from qpcore.kernels.adjoint import Derivative, Rules, add_outer_products, differentiate
+from qpcore.kernels.adjoint import Derivative, Rules, differentiate, store_derivative
 from qpcore.kernels.certificate import ACTIVE_SET, GUESSED, MINIMUM, RUNNING, is_left_to
 from qpcore.kernels.ipm import Parameters, solve_problem
 from qpcore.kernels.machine import team_of_one
+from qpcore.kernels.outer import (
+    add_outer_products,
+    add_outer_products_past_cache,
+    wait_for_stores,
+)
 from qpcore.kernels.pack import PACK_BYTES, lanes_of
 from qpcore.kernels.packed import as_elements, slots_in
 from qpcore.kernels.quality import Certificate
@@ -30,7 +35,6 @@ from qpcore.kernels.relax import relax
 from qpcore.kernels.sift import (
     LEAST_SIFTED,
     Sifted,
-    keep_all,
     load_kept,
     load_kept_cotangents,
     sift,
@@ -41,6 +45,7 @@ from qpcore.kernels.transfer import (
     Result,
     Vectors,
     load,
+    load_cotangents,
     load_point,
     load_progress,
     store,
@@ -68,6 +73,10 @@ KINDS = {
     ("f", True): "float32, packs",
     ("f", False): "float32, large problems",
 }
+
+# Gradients of matrices of so many bytes are written past the cache if their rows have so many
+# numbers: smaller arrays stay in it for whoever reads them, and short rows have few whole lines.
+LEAST_PAST_CACHE, LEAST_ROW = 1 << 22, 32
 
 # The vectors of a sum of two outer products.
 Factors = namedtuple("Factors", "a b c d")
@@ -103,37 +112,37 @@ def solve_active_sets(data, result, memory, sizes, parameters, start, stop):
 
 
 @compiled
-def differentiate_range(
-    data, answer, cotangents, derivative, memory, kept, sizes, rules, start, stop
-):
-    """Solve the adjoint systems of a range of groups.
-
-    At first without the rows of G that do not bind, then, where that was wrong, with all of them.
-    """
+def differentiate_range(data, answer, cotangents, derivative, memory, sizes, rules, start, stop):
+    """Solve the adjoint systems of a range of groups."""
     team, slots = team_of_one(), slots_in(memory)
     packs = as_elements(memory)  # pyright: ignore[reportCallIssue]  a Numba intrinsic
-    sifted = sizes.m >= LEAST_SIFTED and not rules.mu > 0
+    work = carve(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
     for group in range(start, stop):
-        first, pending = group * slots, True
+        load(work, data, sizes, group * slots, slots, group > start, team)
+        load_cotangents(work, answer, cotangents, sizes, group * slots, slots, team)
+        differentiate(work, rules, sizes, team)
+        store_derivative(derivative, work, sizes, group * slots, slots, team)
+
+
+@compiled
+def differentiate_sifted(
+    data, answer, cotangents, derivative, memory, kept, sizes, rules, start, stop
+):
+    """The same without rows of G that do not bind; where that was wrong, again with all of them."""
+    team, slots = team_of_one(), slots_in(memory)
+    packs = as_elements(memory)  # pyright: ignore[reportCallIssue]  a Numba intrinsic
+    for group in range(start, stop):
+        first, pending, attempt = group * slots, True, 0
         kept.pending[:] = True
-        for attempt in range(2):
-            if not pending:
-                break
-            if sifted and attempt == 0:
-                most = sift(kept, data, answer, sizes, first, slots, team)
-            else:
-                most = keep_all(kept, data, sizes, first, slots)
+        while pending:
+            most = sift(kept, data, answer, sizes, first, slots, attempt > 0, team)
             some = sizes_of_kept(sizes, most)
             work = carve(packs, some.n, some.m, some.p, some.rows)
-            if sifted:
-                load_kept(work, data, kept, some, first, slots, team)
-            else:
-                load(work, data, sizes, first, slots, group > start, team)
+            load_kept(work, data, kept, some, first, slots, team)
             load_kept_cotangents(work, answer, cotangents, kept, some, first, slots, team)
             differentiate(work, rules, some, team)
-            pending = store_kept(
-                derivative, answer, work, data, kept, some, first, slots, team
-            )
+            pending = store_kept(derivative, answer, work, data, kept, some, first, slots, team)
+            attempt += 1
 
 
 @compiled
@@ -150,10 +159,15 @@ def relax_range(data, result, memory, sizes, parameters, mu, close, start, stop)
 
 
 @compiled
-def outer_products(out, a, b, c, d, start, stop):
+def outer_products(out, a, b, c, d, shift, past, start, stop):
     """Gradients of a matrix in the problems start..stop."""
-    for i in range(start, stop):
-        add_outer_products(out, a, b, c, d, i)
+    for k in range(start, stop):
+        if past:
+            add_outer_products_past_cache(out, a, b, c, d, k, shift)
+        else:
+            add_outer_products(out, a, b, c, d, k)
+    if past:
+        wait_for_stores()  # pyright: ignore[reportCallIssue]
 
 
 def solve(
@@ -231,12 +245,18 @@ def adjoint(
     slots = slots_for(sizes, dtype)
     derivative = empty_derivative(batch, sizes, dtype)
 
+    sifted = sizes.m >= LEAST_SIFTED and not rules.mu > 0
+
     def work(start: int, stop: int) -> None:
         memory = memory_for(sizes, dtype, slots, traced=1)  # a row for the certificate
-        kept, some = room_for_sifted(sizes, dtype, slots), (sizes, rules, start, stop)
-        differentiate_range(data, answer, cotangents, derivative, memory, kept, *some)
+        given = data, answer, cotangents, derivative, memory
+        if sifted:
+            kept = room_for_sifted(sizes, dtype, slots)
+            differentiate_sifted(*given, kept, sizes, rules, start, stop)
+        else:
+            differentiate_range(*given, sizes, rules, start, stop)
 
-    with announced(("gradients", kind(dtype, slots))):
+    with announced(("gradients", sifted, kind(dtype, slots))):
         over_chunks(work, math.ceil(batch / slots), threads)
     return derivative
 
@@ -310,17 +330,21 @@ def frozen(arrays: Any) -> Any:
     return type(arrays)._make(views)
 
 
-def outer(
-    out: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray, threads: int
-) -> None:
-    """out = a bᵀ + c dᵀ for each row of (batch, ·) arrays."""
-    a, b, c, d = frozen(Factors(a, b, c, d))
+def outer(products: Sequence[tuple[np.ndarray, Factors]], threads: int) -> None:
+    """out = a bᵀ + c dᵀ for each row of (batch, ·) arrays, and for each pair (out, factors)."""
+    jobs = []
+    for out, factors in products:
+        shift = out.ctypes.data % PACK_BYTES // out.itemsize
+        past = out.nbytes >= LEAST_PAST_CACHE and out.shape[2] >= LEAST_ROW
+        jobs.append((out, *frozen(factors), shift, past))
 
     def work(start: int, stop: int) -> None:
-        outer_products(out, a, b, c, d, start, stop)
+        for job in jobs:
+            outer_products(*job, start, stop)
 
-    with announced(("outer products", a.dtype.name)):
-        over_chunks(work, len(a), threads)
+    if jobs:
+        with announced(("outer products", jobs[0][0].dtype.name)):
+            over_chunks(work, len(jobs[0][0]), threads)
 
 
 # ---- threads -------------------------------------------------------------------------------------

@@ -64,7 +64,8 @@ def linearise(solution: Solution, right: Vectors, doubtful: np.ndarray | None = 
     Problems that failed have zeros if their right-hand sides are zero, else NaN. The policy of the
     settings applies to those that cannot be trusted, and to those that are `doubtful` already.
     """
-    failed, answer = failures(solution), without_absent_box(solution, answer_of(solution))
+    failed = failures(solution)
+    answer = without_absent_box(solution, answer_of(solution, failed))
     found, at, certificate = run(solution, answer, without_absent_box(solution, right))
     trust = trust_of(solution, Certificate(*certificate.T), failed)
     if failed.any():
@@ -176,8 +177,9 @@ def rules_of(dtype: np.dtype, mu: float = 0.0) -> Rules:
 def trust_of(solution: Solution, certificate: Certificate, failed: np.ndarray) -> Trust:
     """The certificates of the batch, and the verdict."""
     dtype = solution.problem.dtype
-    blank = [np.where(failed, np.nan, part) for part in certificate]
-    margin, residual, condition, error = blank
+    if failed.any():
+        certificate = Certificate(*(np.where(failed, np.nan, part) for part in certificate))
+    margin, residual, condition, error = certificate
     error = SAFETY * error
     least = np.sqrt(solution.settings.tolerance(dtype))
     trusted = (margin > least) & (error <= MOST_ERROR[dtype])
@@ -200,9 +202,9 @@ def touches(right: Vectors) -> np.ndarray:
     return np.any([(part != 0).any(axis=1) for part in right], axis=0)
 
 
-def answer_of(solution: Solution) -> Vectors:
+def answer_of(solution: Solution, failed: np.ndarray) -> Vectors:
     """x, z, y, z_box as (batch, ·) arrays, zero in failed problems."""
-    batch, failed = solution.problem.batch_size, failures(solution)
+    batch = solution.problem.batch_size
     parts = [getattr(solution, name) for name in Vectors._fields]
     parts = [part.reshape(batch, part.shape[-1]) for part in parts]
     if failed.any():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import fields, replace
 
 import numpy as np
@@ -29,20 +28,26 @@ def pull_back(
     solution: Solution, right: Vectors, wanted: frozenset[str]
 ) -> tuple[dict[str, np.ndarray], Trust]:
     """Gradients of those wanted, and how far they can be trusted; right sides are (batch, ·)."""
-    gradients, trust = room_for(solution.problem, wanted), unknown(solution)
-    threads = solution.settings.thread_count()
-    for part in parts_of(solution, wanted):
-        few = part.stop - part.start < solution.problem.batch_size
-        some = given_part(solution, part) if few else solution
-        views = {k: view(solution, k, v, part) if few else v for k, v in gradients.items()}
-        linear = linearise(some, Vectors(*(v[part] for v in right)))
+    gradients, threads = room_for(solution.problem, wanted), solution.settings.thread_count()
+
+    def pull(some: Solution, right: Vectors, views: dict[str, np.ndarray]) -> Trust:
+        linear = linearise(some, right)
         add_gradients(views, some.problem, linear.at, linear.found, linear.upper, threads)
+        return linear.trust
+
+    parts = parts_of(solution, wanted)
+    if len(parts) == 1:
+        return gradients, pull(solution, right, gradients)
+    trust = unknown(solution)
+    for part in parts:
+        views = {k: view(solution, k, v, part) for k, v in gradients.items()}
+        found = pull(given_part(solution, part), Vectors(*(v[part] for v in right)), views)
         for name, whole in vars(trust).items():
-            whole[part] = getattr(linear.trust, name)
+            whole[part] = getattr(found, name)
     return gradients, trust
 
 
-def parts_of(solution: Solution, wanted: frozenset[str]) -> Iterator[slice]:
+def parts_of(solution: Solution, wanted: frozenset[str]) -> list[slice]:
     """Consecutive problems; all of them where vectors are little beside what they are made into.
 
     That is so if problems have matrices of their own. Those that share one along some axes only
@@ -57,7 +62,7 @@ def parts_of(solution: Solution, wanted: frozenset[str]) -> Iterator[slice]:
     if not (own or mixed or solution.settings.untrusted is Untrusted.RAISE):
         step = min(count, max(1, AT_A_TIME // (ALIVE * (2 * n + m + p))))
     starts = range(0, count, step) if count else (0,)
-    return (slice(start, min(start + step, count)) for start in starts)
+    return [slice(start, min(start + step, count)) for start in starts]
 
 
 def given_part(solution: Solution, part: slice) -> Solution:

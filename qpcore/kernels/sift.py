@@ -18,8 +18,8 @@ from qpcore.kernels.packed import as_floats, entries_of_slots, move_block
 from qpcore.kernels.rows import TILE, add_sums, column, dot_rows_plain, four, packs_of, plus
 from qpcore.kernels.transfer import (
     INFINITE,
-    load_A,
-    load_limits_of_variables,
+    load_limits,
+    load_matrix,
     load_Q,
     load_vector,
     prepare,
@@ -47,28 +47,28 @@ Sifted = namedtuple("Sifted", "rows places counts margin room pull pending Gx no
 
 
 @kernel
-def sift(kept, data, answer, sizes, first, slots, team):
+def sift(kept, data, answer, sizes, first, slots, everything, team):
     """Find the rows of every slot that are kept; returned is the largest number of them."""
     most = 0
     for slot in range(slots):
         problem = min(first + slot, data.entry.shape[1] - 1)
-        products_and_norms(kept, data.G[data.entry[2, problem]], answer.x[problem], team)
-        sift_problem(kept, data, answer, problem, slot, team)
+        if everything:
+            keep_all(kept, sizes, slot)
+        else:
+            products_and_norms(kept, data.G[data.entry[2, problem]], answer.x[problem], team)
+            sift_problem(kept, data, answer, problem, slot)
         most = max(most, kept.counts[slot])
     note_places(kept, data, first, slots)
     return most
 
 
 @kernel
-def keep_all(kept, data, sizes, first, slots):
-    """Keep all rows of every slot."""
-    for slot in range(slots):
-        kept.counts[slot], kept.margin[slot], kept.room[slot] = sizes.m, 1, np.inf
-        kept.pull[slot] = 0
-        for k in range(sizes.m):
-            kept.rows[slot, k] = k
-    note_places(kept, data, first, slots)
-    return sizes.m
+def keep_all(kept, sizes, slot):
+    """Keep all rows of a slot."""
+    kept.counts[slot], kept.margin[slot], kept.room[slot] = sizes.m, 1, np.inf
+    kept.pull[slot] = 0
+    for k in range(sizes.m):
+        kept.rows[slot, k] = k
 
 
 @kernel
@@ -111,7 +111,7 @@ def plus_squares(v, x):
 
 
 @kernel
-def sift_problem(kept, data, answer, problem, slot, team):
+def sift_problem(kept, data, answer, problem, slot):
     """Divide the rows of one problem into those that may bind and those that do not.
 
     Comparisons are written so that NaN keeps a row.
@@ -195,7 +195,8 @@ def load_kept(work, data, kept, sizes, first, slots, team):
     qp, batch = work.qp, data.entry.shape[1]
     load_Q(qp, data, first, slots, team)
     load_rows(qp.Gt, data.G, kept, slots)
-    load_A(qp, data, sizes, first, slots, team)
+    if sizes.p > 0:
+        load_matrix(qp.K, sizes.n, True, data.A, data.entry[4], first, slots, team)
     for slot in range(slots):
         problem = min(first + slot, batch - 1)
         load_vector(qp.q, data.q, data.entry[1, problem], slot, team)
@@ -203,7 +204,8 @@ def load_kept(work, data, kept, sizes, first, slots, team):
             load_vector(qp.b, data.b, data.entry[5, problem], slot, team)
         load_kept_limits(qp, 0, data.h, data.entry[3, problem], kept, slot)
         load_kept_limits(qp, 1, data.h_lower, data.entry[8, problem], kept, slot)
-        load_limits_of_variables(qp, data, sizes, problem, slot, team)
+        load_limits(qp, 0, sizes.m, sizes.rows, data.ub, data.entry[7, problem], slot, team)
+        load_limits(qp, 1, sizes.m, sizes.rows, data.lb, data.entry[6, problem], slot, team)
     barrier(team)
     prepare(work, sizes, True, team)
 

@@ -43,7 +43,9 @@ def load(work, data, sizes, first, slots, again, team):
         load_Q(qp, data, first, slots, team)
         if sizes.m > 0:
             load_matrix(qp.Gt, 0, True, data.G, data.entry[2], first, slots, team)
-        load_A(qp, data, sizes, first, slots, team)
+        if sizes.p > 0:
+            load_matrix(qp.K, sizes.n, True, data.A, data.entry[4], first, slots, team)
+        barrier(team)
     for slot in range(slots):
         problem = min(first + slot, batch - 1)
         load_vector(qp.q, data.q, data.entry[1, problem], slot, team)
@@ -51,12 +53,13 @@ def load(work, data, sizes, first, slots, again, team):
             load_vector(qp.b, data.b, data.entry[5, problem], slot, team)
         load_limits(qp, 0, 0, sizes.m, data.h, data.entry[3, problem], slot, team)
         load_limits(qp, 1, 0, sizes.m, data.h_lower, data.entry[8, problem], slot, team)
-        load_limits_of_variables(qp, data, sizes, problem, slot, team)
+        load_limits(qp, 0, sizes.m, sizes.rows, data.ub, data.entry[7, problem], slot, team)
+        load_limits(qp, 1, sizes.m, sizes.rows, data.lb, data.entry[6, problem], slot, team)
     barrier(team)
     prepare(work, sizes, fresh, team)
 
 
-@kernel
+@kernel(inline=True)
 def prepare(work, sizes, fresh, team):
     """Look for flaws in what was loaded, and equilibrate it; matrices only if they are fresh."""
     qp = work.qp
@@ -114,21 +117,6 @@ def load_Q(qp, data, first, slots, team):
     for i in range(n, size):
         for j in range(own_from(i, team), size, team.width):
             K[i, j] = like(0, half)
-
-
-@kernel(inline=True)
-def load_A(qp, data, sizes, first, slots, team):
-    """A transposed, beside Q."""
-    if sizes.p > 0:
-        load_matrix(qp.K, sizes.n, True, data.A, data.entry[4], first, slots, team)
-    barrier(team)
-
-
-@kernel(inline=True)
-def load_limits_of_variables(qp, data, sizes, problem, slot, team):
-    """Those in ub and lb, where there are any."""
-    load_limits(qp, 0, sizes.m, sizes.rows, data.ub, data.entry[7, problem], slot, team)
-    load_limits(qp, 1, sizes.m, sizes.rows, data.lb, data.entry[6, problem], slot, team)
 
 
 def load_matrix(out, shift, transposed, values, entries, first, slots, team):
