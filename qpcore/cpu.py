@@ -266,8 +266,8 @@ def room_for_sifted(sizes: Sizes, dtype: np.dtype, slots: int) -> Sifted:
     rows, places = np.empty((slots, sizes.m), np.int64), np.empty(slots * sizes.m, np.int64)
     counts, pending = np.empty(slots, np.int64), np.empty(slots, bool)
     margin, room, pull = np.empty((3, slots), dtype)
-    Gx, norms = np.empty((2, sizes.m), dtype)
-    return Sifted(rows, places, counts, margin, room, pull, pending, Gx, norms)
+    Gx, per_norm = np.empty((2, sizes.m), dtype)
+    return Sifted(rows, places, counts, margin, room, pull, pending, Gx, per_norm)
 
 
 def relaxed(

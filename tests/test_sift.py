@@ -12,11 +12,11 @@ from qpcore import Settings, cpu, solve, vjp
 from qpcore.kernels.sift import LEAST_SIFTED
 
 FORMS = [
-    Form(5, 20),
-    Form(12, 30, 3, rows="both", box="both"),
+    Form(5, 40),
+    Form(12, 45, 3, rows="both", box="both"),
     Form(9, 40, 2, rows="mixed", box="mixed", fixed=2),
-    Form(12, 33, rows="lower", rank=0),
-    Form(cpu.MOST_IN_PACKS + 2, 30, rows="mixed", box="lower"),
+    Form(12, 43, rows="lower", rank=0),
+    Form(cpu.MOST_IN_PACKS + 2, 40, rows="mixed", box="lower"),
 ]
 
 
@@ -52,15 +52,15 @@ def test_rows_that_do_not_bind_get_nothing():
 
 
 def one_row_binds(count=8):
-    """x = v projected on x₀ ≤ 1, and twenty rows far away: x = (1, ...), z = 0.02 in row 0.
+    """x = v projected on x₀ ≤ 1, and the other rows are far away: x = (1, ...), z = 0.02 in row 0.
 
     Row 1 holds x₁ down with a multiplier of one.
     """
-    rows = np.zeros((21, 3))
-    rows[0, 0], rows[1, 1], rows[2:, 2] = 1, 1, np.linspace(1, 2, 19)
+    rows = np.zeros((LEAST_SIFTED, 3))
+    rows[0, 0], rows[1, 1], rows[2:, 2] = 1, 1, np.linspace(1, 2, LEAST_SIFTED - 2)
     v = np.tile([1.02, 1.5, 0.3], (count, 1))
     G = np.tile(rows, (count, 1, 1))
-    return {"Q": np.eye(3), "q": -v, "G": G, "h": np.r_[1, 0.5, np.full(19, 9.0)]}
+    return {"Q": np.eye(3), "q": -v, "G": G, "h": np.r_[1, 0.5, np.full(LEAST_SIFTED - 2, 9.0)]}
 
 
 def with_answer_inside(solution, index):
@@ -73,11 +73,12 @@ def with_answer_inside(solution, index):
 def test_a_row_that_was_left_out_wrongly_is_found():
     solution = solve(**one_row_binds())
     expected = vjp(solution, dx=np.ones((8, 3)))
-    assert (expected.q[:, 0] == 0).all()
+    assert (np.abs(expected.q[:, 0]) < 1e-12).all()
     found = vjp(with_answer_inside(solution, 3), dx=np.ones((8, 3)))
     assert_close(found.q, expected.q, "q", rtol=1e-12)
     assert_close(found.h, expected.h, "h", rtol=1e-12)
-    assert_close(found.G, expected.G, "G", rtol=1e-12)
+    # A step that long leaves so much of the error of z, see ROUGH.
+    assert_close(found.G, expected.G, "G", rtol=1e-8)
 
 
 def test_neighbours_keep_their_bits_where_a_problem_is_differentiated_again():
@@ -91,7 +92,7 @@ def test_neighbours_keep_their_bits_where_a_problem_is_differentiated_again():
 
 def test_bits_do_not_depend_on_how_many_rows_the_neighbours_keep():
     """A slot with fewer rows than its neighbours is filled up with zeros."""
-    problems = drawn(Form(12, 30, 2, box="mixed"), 153, (8,))
+    problems = drawn(Form(12, 45, 2, box="mixed"), 153, (8,))
     free = {"h": problems.data["h"][0] + 100.0}
     alone = {name: np.stack([value[0]] * 8) for name, value in problems.data.items()}
     beside = {name: value.copy() for name, value in problems.data.items()}
@@ -104,20 +105,19 @@ def test_bits_do_not_depend_on_how_many_rows_the_neighbours_keep():
         np.testing.assert_array_equal(getattr(first, name)[0], getattr(second, name)[0])
 
 
-@pytest.mark.parametrize("margin", [1e-1, 1e-2])
-def test_the_margin_sees_rows_that_were_left_out(margin):
-    """The second of two rows is free by so much, beside terms of size one."""
+@pytest.mark.parametrize("slack", [1e-1, 1e-2])
+def test_the_margin_sees_rows_that_were_left_out(slack):
+    """The last row is free by so much, where |Gx| and limits are nine at most."""
     data = one_row_binds(9)
-    data["h"] = np.r_[1, 0.5, np.full(18, 9.0), 2 * (0.3 + margin)]  # the norm of row 20 is two
+    data["h"][-1] = 2 * (0.3 + slack)  # the norm of that row is two
     trust = vjp(solve(**data), dx=np.ones((9, 3))).trust
     assert trust.trusted.all()
-    scale = 1.0  # the largest of one, |x| and the limits over the norms of their rows, but for 9
-    assert ((0.05 * margin * scale < trust.margin) & (trust.margin < 2 * margin)).all()
+    assert ((slack / 9 < 1.5 * trust.margin) & (trust.margin < 1.5 * slack)).all()
 
 
 def test_large_gradients_do_not_depend_on_where_their_lines_begin():
     """Matrices written past the cache: rows of 33 numbers begin anywhere in a line of it."""
-    problems = drawn(Form(33, 17), 154, (2,))
+    problems = drawn(Form(33, 45), 154, (2,))
     data = {name: np.tile(v, (300, *[1] * (v.ndim - 1))) for name, v in problems.data.items()}
     count = len(data["q"])
     assert count * 33 * 33 * 8 >= cpu.LEAST_PAST_CACHE
