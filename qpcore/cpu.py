@@ -22,6 +22,7 @@ from qpcore.kernels.active_set import solve_active_set
 from qpcore.kernels.adjoint import Derivative, Rules, differentiate, store_derivative
 from qpcore.kernels.certificate import ACTIVE_SET, GUESSED, MINIMUM, RUNNING, is_left_to
 from qpcore.kernels.ipm import Parameters, solve_problem
+from qpcore.kernels.kept import load_kept, load_kept_cotangents, sizes_of_kept, store_kept
 from qpcore.kernels.machine import team_of_one
 from qpcore.kernels.outer import (
     add_outer_products,
@@ -32,15 +33,7 @@ from qpcore.kernels.pack import PACK_BYTES, lanes_of
 from qpcore.kernels.packed import as_elements, slots_in
 from qpcore.kernels.quality import Certificate
 from qpcore.kernels.relax import relax
-from qpcore.kernels.sift import (
-    LEAST_SIFTED,
-    Sifted,
-    load_kept,
-    load_kept_cotangents,
-    sift,
-    sizes_of_kept,
-    store_kept,
-)
+from qpcore.kernels.sift import LEAST_SIFTED, Sifted, sift
 from qpcore.kernels.transfer import (
     Result,
     Vectors,
