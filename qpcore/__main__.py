@@ -18,6 +18,7 @@ from qpcore import cpu
 from qpcore.compilation import cache_files, cache_folder
 from qpcore.devices import obstacle
 from qpcore.kernels.pack import PACK_BYTES
+from qpcore.kernels.sift import LEAST_SIFTED
 from qpcore.settings import THREADS_VARIABLE
 
 PACKAGES = ("numpy", "scipy", "numba", "llvmlite", "torch", "numba-cuda")
@@ -84,10 +85,11 @@ def warmup() -> None:
         print(f"{number} of {len(parts)}: {np.dtype(dtype).name}, {kind} ...", end=" ", flush=True)
         start = perf_counter()
         ones = np.ones(n, dtype)
-        data = np.eye(n, dtype=dtype), -ones, np.eye(n, dtype=dtype), ones
-        for precision in ("double", "mixed"):
-            solution = qpcore.solve(*data, settings=qpcore.Settings(precision=precision))
-        qpcore.vjp(solution, dx=ones)
+        kinds = (1, qpcore.Settings()), (LEAST_SIFTED, qpcore.Settings(precision="mixed"))
+        for rows, settings in kinds:
+            eye, G = np.eye(n, dtype=dtype), np.resize(np.eye(n, dtype=dtype), (rows, n))
+            solution = qpcore.solve(eye, -ones, G, np.ones(rows, dtype), settings=settings)
+            qpcore.vjp(solution, dx=ones)
         print(f"{perf_counter() - start:.1f} s", flush=True)
     print("Ready: solve and vjp load what they need from the cache.")
 

@@ -12,22 +12,23 @@ import numpy as np
 
 from qpcore.compilation import announced, compiled
 from qpcore.kernels.active_set import solve_active_set
-from qpcore.kernels.adjoint import (
-    Derivative,
-    Rules,
-    add_outer_products,
-    differentiate,
-    store_derivative,
-)
+from qpcore.kernels.adjoint import Derivative, Rules, differentiate, store_derivative
 from qpcore.kernels.certificate import ACTIVE_SET, COLD, DUAL, GUESSED, MINIMUM, RUNNING, is_left_to
 from qpcore.kernels.doubt import IN_DOUBT, doubt
 from qpcore.kernels.dual import solve_dual
 from qpcore.kernels.ipm import Parameters, solve_problem
+from qpcore.kernels.kept import load_kept, load_kept_cotangents, sizes_of_kept, store_kept
 from qpcore.kernels.machine import team_of_one
+from qpcore.kernels.outer import (
+    add_outer_products,
+    add_outer_products_past_cache,
+    wait_for_stores,
+)
 from qpcore.kernels.pack import PACK_BYTES, lanes_of
 from qpcore.kernels.packed import as_elements, slots_in
 from qpcore.kernels.quality import Certificate
 from qpcore.kernels.relax import relax
+from qpcore.kernels.sift import LEAST_SIFTED, Sifted, sift
 from qpcore.kernels.transfer import (
     Result,
     Vectors,
@@ -72,6 +73,10 @@ KINDS = {
 # 0.12 at 30, 0.18 at 100. Iterations of a solve; what an adjoint takes beside a solve; and
 # microseconds for an entry of an outer product.
 ENTRY, ITERATIONS, ADJOINT, OUTER = 0.2, 10, 0.25, 2e-4
+
+# Gradients of matrices of so many bytes are written past the cache if their rows have so many
+# numbers: smaller arrays stay in it for whoever reads them, and short rows have few whole lines.
+LEAST_PAST_CACHE, LEAST_ROW = 1 << 22, 32
 
 # The vectors of a sum of two outer products.
 Factors = namedtuple("Factors", "a b c d")
@@ -138,6 +143,27 @@ def differentiate_range(data, answer, cotangents, derivative, memory, sizes, rul
 
 
 @compiled
+def differentiate_sifted(
+    data, answer, cotangents, derivative, memory, kept, sizes, rules, start, stop
+):
+    """The same without rows of G that do not bind; where that was wrong, again with all of them."""
+    team, slots = team_of_one(), slots_in(memory)
+    packs = as_elements(memory)  # pyright: ignore[reportCallIssue]  a Numba intrinsic
+    for group in range(start, stop):
+        first, pending, attempt = group * slots, True, 0
+        kept.pending[:] = True
+        while pending:
+            most = sift(kept, data, answer, sizes, first, slots, attempt > 0, team)
+            some = sizes_of_kept(sizes, most)
+            work = carve(packs, some.n, some.m, some.p, some.rows)
+            load_kept(work, data, kept, some, first, slots, team)
+            load_kept_cotangents(work, answer, cotangents, kept, some, first, slots, team)
+            differentiate(work, rules, some, team)
+            pending = store_kept(derivative, answer, work, data, kept, some, first, slots, team)
+            attempt += 1
+
+
+@compiled
 def relax_range(data, result, memory, sizes, parameters, mu, close, start, stop):
     """Take the problems of a range of groups to their points of the central path."""
     team, slots = team_of_one(), slots_in(memory)
@@ -151,10 +177,15 @@ def relax_range(data, result, memory, sizes, parameters, mu, close, start, stop)
 
 
 @compiled
-def outer_products(out, a, b, c, d, start, stop):
+def outer_products(out, a, b, c, d, shift, past, start, stop):
     """Gradients of a matrix in the problems start..stop."""
-    for i in range(start, stop):
-        add_outer_products(out, a, b, c, d, i)
+    for k in range(start, stop):
+        if past:
+            add_outer_products_past_cache(out, a, b, c, d, k, shift)
+        else:
+            add_outer_products(out, a, b, c, d, k)
+    if past:
+        wait_for_stores()  # pyright: ignore[reportCallIssue]
 
 
 def solve(
@@ -241,13 +272,29 @@ def adjoint(
     slots = slots_for(sizes, dtype)
     derivative = empty_derivative(batch, sizes, dtype)
 
+    sifted = sizes.m >= LEAST_SIFTED and not rules.mu > 0
+
     def work(start: int, stop: int) -> None:
         memory = memory_for(sizes, dtype, slots, traced=1)  # a row for the certificate
-        differentiate_range(data, answer, cotangents, derivative, memory, sizes, rules, start, stop)
+        given = data, answer, cotangents, derivative, memory
+        if sifted:
+            kept = room_for_sifted(sizes, dtype, slots)
+            differentiate_sifted(*given, kept, sizes, rules, start, stop)
+        else:
+            differentiate_range(*given, sizes, rules, start, stop)
 
-    with announced(("gradients", kind(dtype, slots))):
+    with announced(("gradients", sifted, kind(dtype, slots))):
         over_chunks(work, math.ceil(batch / slots), threads, ADJOINT * cost(sizes))
     return derivative
+
+
+def room_for_sifted(sizes: Sizes, dtype: np.dtype, slots: int) -> Sifted:
+    """Where a group notes the rows of G that are kept."""
+    rows, places = np.empty((slots, sizes.m), np.int64), np.empty(slots * sizes.m, np.int64)
+    counts, pending = np.empty(slots, np.int64), np.empty(slots, bool)
+    margin, room, pull = np.empty((3, slots), dtype)
+    Gx, per_norm = np.empty((2, sizes.m), dtype)
+    return Sifted(rows, places, counts, margin, room, pull, pending, Gx, per_norm)
 
 
 def relaxed(
@@ -316,17 +363,22 @@ def frozen(arrays: Any) -> Any:
     return type(arrays)._make(views)
 
 
-def outer(
-    out: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray, threads: int
-) -> None:
-    """out = a bᵀ + c dᵀ for each row of (batch, ·) arrays."""
-    a, b, c, d = frozen(Factors(a, b, c, d))
+def outer(products: Sequence[tuple[np.ndarray, Factors]], threads: int) -> None:
+    """out = a bᵀ + c dᵀ for each row of (batch, ·) arrays, and for each pair (out, factors)."""
+    jobs = []
+    for out, factors in products:
+        shift = out.ctypes.data % PACK_BYTES // out.itemsize
+        past = out.nbytes >= LEAST_PAST_CACHE and out.shape[2] >= LEAST_ROW
+        jobs.append((out, *frozen(factors), shift, past))
 
     def work(start: int, stop: int) -> None:
-        outer_products(out, a, b, c, d, start, stop)
+        for job in jobs:
+            outer_products(*job, start, stop)
 
-    with announced(("outer products", a.dtype)):
-        over_chunks(work, len(a), threads, OUTER * math.prod(out.shape[1:]))
+    if jobs:
+        work_per_problem = OUTER * sum(math.prod(job[0].shape[1:]) for job in jobs)
+        with announced(("outer products", jobs[0][0].dtype)):
+            over_chunks(work, len(jobs[0][0]), threads, work_per_problem)
 
 
 memory = threading.local()

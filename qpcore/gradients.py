@@ -104,25 +104,36 @@ def add_gradients(
         "ub": lambda: -dz_box * upper.z_box,
         "lb": lambda: -dz_box * (1 - upper.z_box),
     }
+    own = []
     for name, out in gradients.items():
-        if name in matrices:
-            put_matrix(out, problem, name, matrices[name], threads)
-        else:
+        if name not in matrices:
             put_vector(out, problem, name, vectors[name]())
+        elif len(found := own_matrices(out, problem, name, matrices[name])):
+            own.append(found)
+        else:
+            add_matrix(out, problem, name, matrices[name])
+    cpu.outer(own, threads)
 
 
-def put_matrix(out: np.ndarray, problem: Problem, name: str, factors: tuple, threads: int) -> None:
-    """The sum of a bᵀ + c dᵀ over the problems that share an entry, one product of matrices.
+def own_matrices(out: np.ndarray, problem: Problem, name: str, factors: tuple) -> tuple:
+    """A matrix for each problem, and what it is made of; nothing if problems share one.
 
-    Half of it for Q: vectors are halved where there is a matrix for each of them, else the matrix.
+    Vectors are halved for Q, to which both products give the same.
     """
+    _, shared = split_axes(problem.batch_shape, lead_of(problem, name))
+    if shared:
+        return ()
+    a, b, c, d = factors
+    if name == "Q":
+        half = problem.dtype.type(0.5)
+        a, c = half * a, half * c
+    return out.reshape(len(a), *out.shape[-2:]), cpu.Factors(a, b, c, d)
+
+
+def add_matrix(out: np.ndarray, problem: Problem, name: str, factors: tuple) -> None:
+    """The sum of a bᵀ + c dᵀ over the problems that share an entry, one product of matrices."""
     half = problem.dtype.type(0.5 if name == "Q" else 1)
     kept, shared = split_axes(problem.batch_shape, lead_of(problem, name))
-    if not shared:
-        a, b, c, d = factors
-        a, c = (half * a, half * c) if name == "Q" else (a, c)
-        cpu.outer(out.reshape(len(a), *out.shape[-2:]), a, b, c, d, threads)
-        return
     a, b, c, d = (group(problem, v, kept, shared) for v in factors)
     total = np.swapaxes(a, -1, -2) @ b
     total += np.swapaxes(c, -1, -2) @ d

@@ -134,7 +134,7 @@ def test_kernels_have_no_machine_code_and_drivers_have_theirs():
 
 def test_the_cache_knows_all_sources():
     stamp = compilation.source_stamp("cpu.py")
-    kernels = cpu.solve_range, cpu.differentiate_range, cpu.relax_range, cpu.outer_products
+    kernels = cpu.solve_range, cpu.differentiate_sifted, cpu.relax_range, cpu.outer_products
     for dispatcher in kernels:
         assert dispatcher._cache._cache_file._source_stamp == stamp
 

@@ -104,15 +104,3 @@ def store_derivative(derivative, work, sizes, first, slots, team):
             for column in range(team.lane, derivative.certificate.shape[1], team.width):
                 derivative.certificate[i, column] = trace[0, column, slot]
     barrier(team)
-
-
-@kernel
-def add_outer_products(out, a, b, c, d, k):
-    """out[k] = a bᵀ + c dᵀ: the gradient of a matrix (14) in problem k, of plain floats.
-
-    Loops by a team's width are not vectorised, which took six times as long; hence no team.
-    """
-    for i in range(out.shape[1]):
-        ai, ci = a[k, i], c[k, i]
-        for j in range(out.shape[2]):
-            out[k, i, j] = ai * b[k, j] + ci * d[k, j]

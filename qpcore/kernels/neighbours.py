@@ -12,7 +12,7 @@ from numba.np import arrayobj
 from qpcore.kernels.pack import PACKS, vector_type
 
 
-def _pointer(context, builder, array, value, index):
+def pointer_to(context, builder, array, value, index):
     """Where a pack that begins at an entry of a float array lies."""
     view = arrayobj.make_array(array)(context, builder, value)
     first = cgutils.get_item_pointer(context, builder, array, view, index)
@@ -35,7 +35,7 @@ def pack_of_vector(typing_context, vector, k):
 
     def codegen(context, builder, sig, args):
         index = _indices(context, builder, sig, args, [1])
-        pointer = _pointer(context, builder, vector, args[0], index)
+        pointer = pointer_to(context, builder, vector, args[0], index)
         return builder.load(pointer, align=_bytes(vector))
 
     return PACKS[vector.dtype](vector, k), codegen
@@ -47,7 +47,7 @@ def pack_of_row(typing_context, matrix, i, k):
 
     def codegen(context, builder, sig, args):
         index = _indices(context, builder, sig, args, [1, 2])
-        pointer = _pointer(context, builder, matrix, args[0], index)
+        pointer = pointer_to(context, builder, matrix, args[0], index)
         return builder.load(pointer, align=_bytes(matrix))
 
     return PACKS[matrix.dtype](matrix, i, k), codegen
@@ -59,7 +59,7 @@ def put_in_vector(typing_context, vector, k, pack):
 
     def codegen(context, builder, sig, args):
         index = _indices(context, builder, sig, args, [1])
-        pointer = _pointer(context, builder, vector, args[0], index)
+        pointer = pointer_to(context, builder, vector, args[0], index)
         builder.store(args[2], pointer, align=_bytes(vector))
         return context.get_dummy_value()
 

@@ -13,6 +13,7 @@ from qpcore.kernels.machine import (
     team_sum,
     where,
 )
+from qpcore.kernels.rows import TILE, four
 
 # The least that is put on a diagonal before its Cholesky factor is tried: as a share of the largest
 # entry, in units of what rounding may take from an entry itself; and at all.
@@ -39,15 +40,29 @@ def fix_equal_limits(qp, sizes, team):
 @kernel
 def flaw_of_matrices(qp, team):
     """Zero if Q, G and A are finite: v - v is NaN for every other number."""
-    flaw = like(0, qp.q[0])
+    zero = like(0, qp.q[0])
+    flaw = zero
     n, m = qp.Gt.shape
     for j in range(team.lane, n, team.width):
         flaw += qp.Q_diagonal[j] - qp.Q_diagonal[j]
-        for i in range(j + 1, n + qp.At.shape[1]):
-            flaw += qp.K[j, i] - qp.K[j, i]
-        for i in range(m):
-            flaw += qp.Gt[j, i] - qp.Gt[j, i]
+        flaw += flaw_of_row(zero, qp.K, j, j + 1, n + qp.At.shape[1])
+        flaw += flaw_of_row(zero, qp.Gt, j, 0, m)
     return team_sum(flaw, team)
+
+
+@kernel(inline=True)
+def flaw_of_row(zero, M, j, start, stop):
+    """The same for M[j, start:stop]: four sums, as an addition waits for the one before it."""
+    total = (zero, zero, zero, zero)
+    for begin in range(start, stop, TILE):
+        k = four(begin, stop)
+        total = (
+            total[0] + (M[j, k[0]] - M[j, k[0]]),
+            total[1] + (M[j, k[1]] - M[j, k[1]]),
+            total[2] + (M[j, k[2]] - M[j, k[2]]),
+            total[3] + (M[j, k[3]] - M[j, k[3]]),
+        )
+    return (total[0] + total[1]) + (total[2] + total[3])
 
 
 @kernel

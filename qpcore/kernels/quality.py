@@ -40,7 +40,9 @@ def probe(work, rules, sizes, team):
     for i in range(team.lane, sizes.p, team.width):
         best.y[i] = scattered(n + i, zero)
     for i in range(team.lane, sizes.rows, team.width):
-        best.v[i] = scattered(n + sizes.p + i, zero)
+        # bounds first: their numbers do not change with the rows of G that are left out
+        place = i - sizes.m if i >= sizes.m else sizes.rows - sizes.m + i
+        best.v[i] = scattered(n + sizes.p + place, zero)
     barrier(team)
     target = Target(best.x, best.y, best.v)
     set_zero(step, sizes, team)

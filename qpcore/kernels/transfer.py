@@ -57,6 +57,13 @@ def load(work, data, sizes, first, slots, again, team):
         load_limits(qp, 0, sizes.m, sizes.rows, data.ub, data.entry[7, problem], slot, team)
         load_limits(qp, 1, sizes.m, sizes.rows, data.lb, data.entry[6, problem], slot, team)
     barrier(team)
+    prepare(work, sizes, fresh, team)
+
+
+@kernel(inline=True)
+def prepare(work, sizes, fresh, team):
+    """Look for flaws in what was loaded, and equilibrate it; matrices only if they are fresh."""
+    qp = work.qp
     if fresh:
         note_coupling(qp, team)
         note_flaw(work.scale, 0, flaw_of_matrices(qp, team), team)
