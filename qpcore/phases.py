@@ -16,15 +16,19 @@ Kernels are written as if nothing of this were there. Needs numba-cuda.
 from __future__ import annotations
 
 import inspect
+import sys
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 from numba import cuda, types
 from numba.core import cgutils, config
+from numba.core.dispatcher import Dispatcher
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
 from qpcore.blocks import shared_of, team_of, work_of
+from qpcore.counting import counting
 from qpcore.kernels import (
     activity,
     adjoint,
@@ -171,7 +175,7 @@ def keep_apart(function: Any) -> None:
         taken=", ".join([*kept, "memory"]),
         known=", ".join(MADE_ANEW.get(n, n) for n in names),
     )
-    body = on_device(function.py_func, forceinline=True)
+    body = on_device(counting(function.py_func), forceinline=True)
     scope: Any = {f.__name__: f for f in CALLED} | {"body": body}
     exec(source, scope)
     scope[f"{name}_apart"] = on_device(scope[f"{name}_apart"])
@@ -183,13 +187,13 @@ def on_device(function: Any, **options: Any) -> Any:
     return cuda.jit(function, device=True, error_model="numpy", fastmath=FASTMATH, **options)
 
 
-def replace(function: Any, other: Any) -> None:
+def replace(function: Any, other: Any, inline: bool = True) -> None:
     """Let numba-cuda take another function for one of the kernels.
 
     It makes a device function of each CPU function that it meets, and keeps it in an attribute of
     that; here it finds one that was put there before.
     """
-    function._CUDATypingContext__dispatcher = on_device(other, forceinline=True)
+    function._CUDATypingContext__dispatcher = on_device(other, forceinline=inline)
 
 
 # ---- carving -------------------------------------------------------------------------------------
@@ -235,6 +239,15 @@ def matrix(memory, rows, columns):
     return as_matrix(numbers, rows, columns), rest
 
 
+def all_kernels() -> Iterator[Any]:
+    """Every function of the kernels that numba-cuda may meet."""
+    for name, module in list(sys.modules.items()):
+        if name in ("qpcore.blocks", "qpcore.notes") or name.startswith("qpcore.kernels."):
+            for value in vars(module).values():
+                if isinstance(value, Dispatcher) and value.py_func.__module__ == name:
+                    yield value
+
+
 @lru_cache(maxsize=1)
 def keep_all_apart() -> None:
     """Tell numba-cuda of all this, before the first kernel is compiled.
@@ -243,6 +256,9 @@ def keep_all_apart() -> None:
     """
     if config.ENABLE_CUDASIM:
         return
+    for function in all_kernels():
+        inline = function.targetoptions.get("forceinline", False)
+        replace(function, counting(function.py_func), inline)
     replace(workspace.vector, vector)
     replace(workspace.matrix, matrix)
     for function in PHASES:

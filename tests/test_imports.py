@@ -28,6 +28,7 @@ LAYERS = {
     "qpcore.gpu": "drivers",
     "qpcore.blocks": "drivers",
     "qpcore.notes": "drivers",
+    "qpcore.counting": "drivers",
     "qpcore.phases": "drivers",
     "qpcore.ptx": "drivers",
     "qpcore.plans": "drivers",

@@ -1,4 +1,4 @@
-"""Factor, solves and products for a team of many lanes, as a block of a GPU's threads is.
+"""Factor, solves, products and norms for a team of many lanes, as a block of a GPU's threads is.
 
 `factor.py` and `linalg.py` keep long sums in the registers of one lane, which suits a lane that
 works alone. Here no lane waits while another adds: the factor subtracts every finished column from
@@ -9,7 +9,7 @@ data and results, are the same; rounding differs. `dense.py` chooses between the
 from qpcore.kernels.factor import inverse_root, store_row, tile_rows
 from qpcore.kernels.linalg import gather, scatter
 from qpcore.kernels.lower import assemble, explain
-from qpcore.kernels.machine import barrier, kernel, like
+from qpcore.kernels.machine import barrier, kernel, larger, like
 from qpcore.kernels.rows import TILE, four
 
 # ---- the factor ----------------------------------------------------------------------------------
@@ -179,4 +179,33 @@ def multiply_symmetric(out, K, diagonal, coupled, v, team):
             for j in range(k + 1, n):
                 total += K[k, j] * v[j]
         out[k] = total
+    barrier(team)
+
+
+# ---- norms ---------------------------------------------------------------------------------------
+
+
+@kernel
+def largest_entries(qp, norms, team):
+    """Largest entry of each row of the KKT matrix, a row a lane: nobody waits for a maximum."""
+    n, m, p, zero = qp.q.shape[0], qp.Gt.shape[1], qp.b.shape[0], like(0, qp.q[0])
+    for j in range(team.lane, n, team.width):
+        most = abs(qp.Q_diagonal[j])
+        for i in range(j):
+            most = larger(most, abs(qp.K[i, j]))
+        for k in range(j + 1, n + p):  # Q's row, and behind it that of Aᵀ
+            most = larger(most, abs(qp.K[j, k]))
+        for k in range(m):
+            most = larger(most, abs(qp.Gt[j, k]))
+        norms.per_x[j] = most
+    for i in range(team.lane, p, team.width):
+        most = zero
+        for j in range(n):
+            most = larger(most, abs(qp.At[j, i]))
+        norms.per_y[i] = most
+    for k in range(team.lane, m, team.width):
+        most = zero
+        for j in range(n):
+            most = larger(most, abs(qp.Gt[j, k]))
+        norms.per_rows[k] = most
     barrier(team)

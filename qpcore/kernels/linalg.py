@@ -3,7 +3,7 @@
 The sums of four rows stay in registers. Numbers in brackets are equations of derivation.md.
 """
 
-from qpcore.kernels.machine import barrier, kernel, like, team_sum
+from qpcore.kernels.machine import barrier, kernel, larger, like, team_max, team_sum
 from qpcore.kernels.rows import TILE, add_rows, dot_rows, four, negated, plus
 
 # ---- four rows at a time -------------------------------------------------------------------------
@@ -35,8 +35,14 @@ def scatter(v, start, stop, values):
 
 @kernel(inline=True)
 def own_from(start, team):
-    """The first index from start on that belongs to this lane, whatever start is."""
-    return start + (team.lane - start) % team.width
+    """The first index from start on that belongs to this lane, whatever start is.
+
+    A GPU divides in software, and teams are rarely smaller than what they share out.
+    """
+    index = team.lane
+    while index < start:
+        index += team.width
+    return index
 
 
 # ---- products ------------------------------------------------------------------------------------
@@ -89,6 +95,37 @@ def multiply_symmetric(out, K, diagonal, coupled, v, team):
                 out[a] += K[a, b] * v[b]
                 out[b] += K[a, b] * v[a]
     barrier(team)
+
+
+@kernel
+def largest_entries(qp, norms, team):
+    """Largest entry of each row of the KKT matrix: variables in per_x, then per_y and per_rows."""
+    n, m, p, zero = qp.q.shape[0], qp.Gt.shape[1], qp.b.shape[0], like(0, qp.q[0])
+    for j in range(team.lane, n, team.width):
+        norms.per_x[j] = abs(qp.Q_diagonal[j])
+    for i in range(team.lane, p, team.width):
+        norms.per_y[i] = zero
+    for k in range(team.lane, m, team.width):
+        norms.per_rows[k] = zero
+    barrier(team)
+    for j in range(n):
+        worst = zero
+        for k in range(own_from(j + 1, team), n, team.width):
+            size = abs(qp.K[j, k])
+            worst = larger(worst, size)
+            norms.per_x[k] = larger(norms.per_x[k], size)
+        for i in range(team.lane, p, team.width):
+            size = abs(qp.At[j, i])
+            worst = larger(worst, size)
+            norms.per_y[i] = larger(norms.per_y[i], size)
+        for k in range(team.lane, m, team.width):
+            size = abs(qp.Gt[j, k])
+            worst = larger(worst, size)
+            norms.per_rows[k] = larger(norms.per_rows[k], size)
+        worst = team_max(worst, team)
+        if team.lane == 0:
+            norms.per_x[j] = larger(norms.per_x[j], worst)
+        barrier(team)
 
 
 # ---- triangular solves ---------------------------------------------------------------------------

@@ -5,14 +5,8 @@ The rows of a tile lie a quarter of the matrix apart, not side by side: so neigh
 neighbouring rows, which lie in different banks of memory.
 """
 
-import numpy as np
-
 from qpcore.kernels.machine import barrier, kernel, like
 from qpcore.kernels.rows import TILE
-
-# The innermost loops count without a sign. A signed index might count from the end, which Numba
-# checks, and its `range` keeps a second counter: a third of the instructions.
-ONE = np.uint64(1)
 
 
 @kernel
@@ -30,11 +24,9 @@ def assemble(K, diagonal, Gt, rows, weight, size, coupled, team):
             for b in range(first, quarter, width):
                 i, j, t = spread(a, quarter, n), spread(b, quarter, n), nothing_yet(weight)
                 left, right = rows_of(Gt, i), rows_of(Gt, j)
-                k, end = np.uint64(0), np.uint64(rows)
-                while k < end:
+                for k in range(rows):
                     x, w = across(left, k), weight[k]
                     t = add_lower(t, (x[0] * w, x[1] * w, x[2] * w, x[3] * w), across(right, k))
-                    k += ONE
                 add_to_lower(K, diagonal, t, 0, a, b, quarter, n)
         barrier(team)
 
@@ -48,10 +40,8 @@ def explain(K, diagonal, start, stop, below, size, negative, team):
         for b in range(first, quarter, width):
             i, j = spread(below + a, quarter, size), spread(below + b, quarter, size)
             left, right, t = rows_of(K, i), rows_of(K, j), nothing_yet(diagonal)
-            k, end = np.uint64(start), np.uint64(stop)
-            while k < end:
+            for k in range(start, stop):
                 t = add_lower(t, across(left, k), across(right, k))
-                k += ONE
             if not negative:
                 t = minus(t)
             add_to_lower(K, diagonal, t, below, a, b, quarter, size)
@@ -63,9 +53,9 @@ def grid_of(team):
 
     Neighbours have neighbouring columns, whose rows of K and Gt lie in different banks of memory.
     """
-    columns = 16 if team.width >= 128 else 8 if team.width >= 32 else 1
-    row = team.lane // columns
-    return row, team.lane - columns * row, team.width // columns, columns
+    bits = 4 if team.width >= 128 else 3 if team.width >= 32 else 0
+    row = team.lane >> bits
+    return row, team.lane - (row << bits), team.width >> bits, 1 << bits
 
 
 @kernel(inline=True)

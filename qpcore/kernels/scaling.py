@@ -12,6 +12,7 @@ alone, so that a batch that shares them is scaled once.
 
 import math
 
+from qpcore.kernels.dense import largest_entries
 from qpcore.kernels.linalg import own_from
 from qpcore.kernels.machine import any_lane, barrier, kernel, larger, like, team_max, where
 
@@ -29,7 +30,7 @@ def equilibrate(qp, scale, sizes, team):
     fill_ones(scale.rows, one, team)
     fill_ones(scale.cost, one, team)
     for _ in range(ROUNDS):
-        column_norms(qp, scale, sizes, team)
+        largest_entries(qp, scale, team)
         far = choose_factors(qp, scale, sizes, team)
         if not any_lane(far):
             break
@@ -52,37 +53,6 @@ def fill_ones(v, one, team):
     for i in range(team.lane, v.shape[0], team.width):
         v[i] = one
     barrier(team)
-
-
-@kernel
-def column_norms(qp, scale, sizes, team):
-    """Largest entry of each row of the KKT matrix: variables in per_x, then per_y and per_rows."""
-    n, m, zero = sizes.n, sizes.m, like(0, qp.q[0])
-    for j in range(team.lane, n, team.width):
-        scale.per_x[j] = abs(qp.Q_diagonal[j])
-    for i in range(team.lane, sizes.p, team.width):
-        scale.per_y[i] = zero
-    for k in range(team.lane, m, team.width):
-        scale.per_rows[k] = zero
-    barrier(team)
-    for j in range(n):
-        worst = zero
-        for k in range(own_from(j + 1, team), n, team.width):
-            size = abs(qp.K[j, k])
-            worst = larger(worst, size)
-            scale.per_x[k] = larger(scale.per_x[k], size)
-        for i in range(team.lane, sizes.p, team.width):
-            size = abs(qp.At[j, i])
-            worst = larger(worst, size)
-            scale.per_y[i] = larger(scale.per_y[i], size)
-        for k in range(team.lane, m, team.width):
-            size = abs(qp.Gt[j, k])
-            worst = larger(worst, size)
-            scale.per_rows[k] = larger(scale.per_rows[k], size)
-        worst = team_max(worst, team)
-        if team.lane == 0:
-            scale.per_x[j] = larger(scale.per_x[j], worst)
-        barrier(team)
 
 
 @kernel
