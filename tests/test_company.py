@@ -67,7 +67,8 @@ def by_numpy(Q, G, A, weight, x, z, right):
     n, p = len(Q), len(A)
     whole = np.block([[Q, A.T, G.T], [A, np.zeros((p, p + len(G)))]])
     norms = [np.abs(whole[:n]).max(axis=1), *(np.abs(M).max(axis=1) for M in (A, G))]
-    return (*answers, *norms), 10 * np.linalg.cond(K)
+    loaded = np.hstack([np.zeros((len(G), 2)), G])
+    return (*answers, *norms, loaded, G.T), 10 * np.linalg.cond(K)
 
 
 # ---- in the process with plain Python ------------------------------------------------------------
@@ -86,6 +87,7 @@ def by_lanes(count, coupled, Q, G, A, weight, x, z, right):
     Qd, Gt, At, v = np.diag(Q).copy(), G.T.copy(), K[:n, n:], right.copy()
     Qx, Gz, Ax, *norms = (np.full(k, np.nan) for k in (n, n, len(A), n, len(A), m))
     qp = namedtuple("QP", "K Q_diagonal q Gt At b")(K, Qd, np.zeros(n), Gt, At, np.zeros(len(A)))
+    loaded, turned = np.zeros((m, n + 2)), np.zeros((n, m))
     scale = namedtuple("Scale", "per_x per_y per_rows")(*norms)
 
     def work(lane):
@@ -96,6 +98,8 @@ def by_lanes(count, coupled, Q, G, A, weight, x, z, right):
             raise
 
     def every_routine(team):
+        company.load_elements(loaded, 2, False, G[None], [0], 0, team)
+        company.load_elements(turned, 0, True, G[None], [0], 0, team)
         company.largest_entries(qp, scale, team)
         company.factor(K, diagonal, Gt, len(G), weight, size, coupled, 1e-12, team)
         company.solve_factored(K, diagonal, n, coupled, v, team)
@@ -108,7 +112,7 @@ def by_lanes(count, coupled, Q, G, A, weight, x, z, right):
         thread.start()
     for thread in threads:
         thread.join()
-    return v, Qx, Gz, Ax, *norms
+    return v, Qx, Gz, Ax, *norms, loaded, turned
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ LAYERS = {
     "qpcore.blocks": "drivers",
     "qpcore.notes": "drivers",
     "qpcore.counting": "drivers",
+    "qpcore.instead": "drivers",
     "qpcore.phases": "drivers",
     "qpcore.ptx": "drivers",
     "qpcore.plans": "drivers",

@@ -1,4 +1,4 @@
-"""Factor, solves, products and norms for a team of many lanes, as a block of a GPU's threads is.
+"""Factor, solves, products, norms, loads for many lanes, as the threads of a GPU's block are.
 
 `factor.py` and `linalg.py` keep long sums in the registers of one lane, which suits a lane that
 works alone. Here no lane waits while another adds: the factor subtracts every finished column from
@@ -209,3 +209,49 @@ def largest_entries(qp, norms, team):
             most = larger(most, abs(qp.Gt[j, k]))
         norms.per_rows[k] = most
     barrier(team)
+
+
+# ---- loading -------------------------------------------------------------------------------------
+
+
+@kernel
+def load_elements(out, shift, transposed, values, entries, first, team):
+    """A matrix of the first problem, its rows or columns from out's column `shift` on.
+
+    Neighbours read neighbours, whatever row they are in, and each reads four numbers before it
+    writes one: so memory far away is waited for least. Row by row that was once for every row.
+    """
+    k, rows, columns = entries[first], values.shape[1], values.shape[2]
+    a = further((0, 0), team.lane, columns)
+    for _ in range(team.lane, rows * columns, TILE * team.width):
+        b = further(a, team.width, columns)
+        c = further(b, team.width, columns)
+        d = further(c, team.width, columns)
+        last = rows - 1
+        ta, tb = values[k, a[0], a[1]], values[k, min(b[0], last), b[1]]
+        tc, td = values[k, min(c[0], last), c[1]], values[k, min(d[0], last), d[1]]
+        put(out, shift, transposed, a, ta, rows)
+        put(out, shift, transposed, b, tb, rows)
+        put(out, shift, transposed, c, tc, rows)
+        put(out, shift, transposed, d, td, rows)
+        a = further(d, team.width, columns)
+
+
+@kernel(inline=True)
+def further(place, step, columns):
+    """The row and column so many numbers on, found without a division."""
+    i, j = place[0], place[1] + step
+    while j >= columns:
+        i, j = i + 1, j - columns
+    return i, j
+
+
+@kernel(inline=True)
+def put(out, shift, transposed, place, number, rows):
+    """Write one number, unless it is beyond the last row."""
+    i, j = place
+    if i < rows:
+        if transposed:
+            out[j, shift + i] = number
+        else:
+            out[i, shift + j] = number
