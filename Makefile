@@ -1,7 +1,7 @@
 PYTHON ?= python3
 ARGS ?=
 IN := .venv/bin/
-GPU_TESTS := $(addprefix tests/test_,$(addsuffix .py,ptx simulator torch_cuda company phases plans gpu_check))
+GPU_TESTS := $(addprefix tests/test_,$(addsuffix .py,ptx simulator torch_cuda company phases plans counting gpu_check))
 PIP := $(IN)python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: help test test-gpu gpu-env demo lint types check bench bench-all robustness paper bench-env clean

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import json
+import sys
 from collections.abc import Callable
 from statistics import median
+from subprocess import PIPE, Popen
 from time import perf_counter
 from typing import Any
 
@@ -17,6 +20,9 @@ from qpcore import Settings, solve, vjp
 
 TOLERANCE = 1e-8
 REPEATS = 7
+
+# Rows of the matrices whose product shows how fast float64 goes.
+LARGE = 4096
 
 
 def torch_on(device: str) -> Any:
@@ -38,13 +44,42 @@ def describe(device: str) -> dict:
     return found
 
 
-def compile_seconds(device: str) -> dict:
-    """The first launch of each kernel: compiled, or loaded from the cache."""
+def compile_seconds(device: str) -> list[dict]:
+    """The first launch of each kernel that later checks use: compiled, or loaded from the cache.
+
+    In processes side by side, which leave what they compile on disk: one after another these take
+    half of the script's time.
+    """
+    jobs = [(0, "float64"), (0, "float32"), (len(GRID) - 1, "float64")]
+    return [
+        {"size": GRID[index].name, "dtype": dtype} | found
+        for (index, dtype), found in zip(jobs, side_by_side(jobs, device), strict=True)
+    ]
+
+
+def first_launch(index: int, dtype: str, device: str) -> dict:
+    """Seconds of the first solve, and of the first vjp."""
     start = perf_counter()
-    solution = solve(**data_of(GRID[0]), device=device)
+    solution = solve(**data_of(GRID[index], dtype), device=device)
     middle = perf_counter()
     vjp(solution, dx=np.ones_like(solution.x))
-    return {"solve": middle - start, "vjp": perf_counter() - middle}
+    return {"solve s": middle - start, "vjp s": perf_counter() - middle}
+
+
+def side_by_side(jobs: list[tuple[int, str]], device: str) -> list[dict]:
+    """`first_launch` of each job in a process of its own."""
+    script = (
+        "import json, sys; from benchmarks.gpu_speed import first_launch; "
+        "print(json.dumps(first_launch(int(sys.argv[1]), *sys.argv[2:])))"
+    )
+    commands = [[sys.executable, "-c", script, str(index), dtype, device] for index, dtype in jobs]
+    children = [Popen(command, stdout=PIPE, stderr=PIPE, text=True) for command in commands]
+    found = []
+    for child in children:
+        out, errors = child.communicate(timeout=240)
+        assert child.returncode == 0, errors[-2000:]
+        found.append(json.loads(out.splitlines()[-1]))
+    return found
 
 
 def seconds(work: Callable[[], Any], device: str) -> float:
@@ -69,7 +104,7 @@ def seconds(work: Callable[[], Any], device: str) -> float:
 def ceilings(device: str) -> dict:
     """GFLOP/s of a large float64 product and GB/s of a large copy."""
     torch = torch_on(device)
-    n = 4096 if device == "cuda" else 256
+    n = LARGE if device == "cuda" else 256
     a = torch.randn(n, n, dtype=torch.float64, device=device)
     out = torch.empty_like(a)
     flops = 2 * n**3 / seconds(lambda: torch.matmul(a, a, out=out), device)
@@ -168,17 +203,19 @@ def qpth(device: str) -> list[dict]:
 
     rows = []
     for workload in TIMED[:3] if device == "cuda" else QUICK[1:]:
-        full = {
-            k: torch.from_numpy(np.array(v)).to(device) for k, v in given_rows(workload).items()
-        }
         function = QPFunction(eps=TOLERANCE, verbose=-1, check_Q_spd=False)
-        arguments = [full[name] for name in ("Q", "q", "G", "h", "A", "b")]
+        arguments = [torch.from_numpy(v).to(device) for v in without_bounds(workload)]
         time = seconds(lambda f=function, a=arguments: f(*a), device)
-        rows.append({"workload": workload.name, "forward ms": 1e3 * time})
+        given = {k: torch.from_numpy(v).to(device) for k, v in data_of(workload).items()}
+        settings, ours = Settings(tol=TOLERANCE), float("nan")
+        if device == "cuda":
+            ours = seconds(lambda g=given, s=settings: solve(**g, settings=s, throw=False), device)
+        row = {"workload": workload.name, "forward ms": 1e3 * time, "ours ms": 1e3 * ours}
+        rows.append(row | {"ratio": time / ours})
     return rows
 
 
-def given_rows(workload: Any) -> list[np.ndarray]:
+def without_bounds(workload: Any) -> list[np.ndarray]:
     """Q, q, G, h, A, b, empty where absent."""
     given = data_of(workload)
     return [given.get(name, np.empty(0)) for name in ("Q", "q", "G", "h", "A", "b")]

@@ -29,7 +29,7 @@ from qpcore.phases import keep_all_apart
 from qpcore.plans import UNASKED, Device, plan
 
 # What goes into compiled code beside the kernels.
-SOURCES = "blocks.py", "notes.py", "phases.py", "plans.py"
+SOURCES = "blocks.py", "counting.py", "instead.py", "notes.py", "phases.py", "plans.py"
 
 # The share of the device's free memory that a part of a NumPy batch may take.
 SHARE_OF_FREE = 0.5

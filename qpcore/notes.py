@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections import namedtuple
 
+import numpy as np
+
 from qpcore.kernels.adjoint import Rules
 from qpcore.kernels.ipm import REAL, WHOLE, Parameters
 from qpcore.kernels.machine import barrier, kernel
@@ -35,7 +37,14 @@ def note_sizes(shared, sizes, team):
 def sizes_noted(shared):
     """The sizes."""
     w = shared.whole
-    return Sizes(w[0], w[1], w[2], w[3], (w[4], w[5]), (w[6], w[7]))
+    first, last = (small(w[4]), small(w[5])), (small(w[6]), small(w[7]))
+    return Sizes(small(w[0]), small(w[1]), small(w[2]), small(w[3]), first, last)
+
+
+@kernel(inline=True)
+def small(size):
+    """A size, of which the compiler then knows that it is not negative and below 2**32."""
+    return np.int64(np.uint32(size))
 
 
 @kernel(inline=True)

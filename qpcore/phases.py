@@ -16,20 +16,25 @@ Kernels are written as if nothing of this were there. Needs numba-cuda.
 from __future__ import annotations
 
 import inspect
+import sys
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 from numba import cuda, types
-from numba.core import cgutils, config
+from numba.core import config
+from numba.core.dispatcher import Dispatcher
 from numba.extending import intrinsic
-from numba.np import arrayobj
 
+from qpcore import instead
 from qpcore.blocks import shared_of, team_of, work_of
+from qpcore.counting import counting
 from qpcore.kernels import (
     activity,
     adjoint,
     certificate,
     company,
+    factor,
     ipm,
     kkt,
     newton,
@@ -40,19 +45,19 @@ from qpcore.kernels import (
     scaling,
     sharpen,
     start,
+    stopping,
     trace,
     transfer,
     workspace,
 )
 from qpcore.kernels.machine import FASTMATH
-from qpcore.kernels.packed import as_matrix
 from qpcore.kernels.workspace import Work
 from qpcore.notes import parameters_noted, rules_noted, sizes_noted
 
 PHASES = (
     transfer.load,
     transfer.load_Q,
-    transfer.load_floats,
+    company.load_elements,
     transfer.note_coupling,
     transfer.load_progress,
     transfer.store,
@@ -81,8 +86,12 @@ PHASES = (
     kkt.solve_kkt,
     kkt.multiply_kkt,
     kkt.add_where,
+    company.factor,
     company.solve_factored,
     progress.judge,
+    stopping.measure_dual,
+    stopping.measure_primal,
+    stopping.measure_gap,
     start.start,
     certificate.pose,
     certificate.stiffen,
@@ -116,6 +125,8 @@ MADE_ANEW = {name: f"work.{name}" for name in Work._fields} | {
     "per_s": "work.system.per_s",
     "K": "work.qp.K",
     "diagonal": "work.system.diagonal",
+    "Gt": "work.qp.Gt",
+    "weight": "work.system.weight",
     "v": "work.system.right",
     "sizes": "sizes",
     "parameters": "parameters_noted(shared)",
@@ -171,7 +182,7 @@ def keep_apart(function: Any) -> None:
         taken=", ".join([*kept, "memory"]),
         known=", ".join(MADE_ANEW.get(n, n) for n in names),
     )
-    body = on_device(function.py_func, forceinline=True)
+    body = on_device(counting(function.py_func), forceinline=True)
     scope: Any = {f.__name__: f for f in CALLED} | {"body": body}
     exec(source, scope)
     scope[f"{name}_apart"] = on_device(scope[f"{name}_apart"])
@@ -183,56 +194,25 @@ def on_device(function: Any, **options: Any) -> Any:
     return cuda.jit(function, device=True, error_model="numpy", fastmath=FASTMATH, **options)
 
 
-def replace(function: Any, other: Any) -> None:
+def replace(function: Any, other: Any, inline: bool = True) -> None:
     """Let numba-cuda take another function for one of the kernels.
 
     It makes a device function of each CPU function that it meets, and keeps it in an attribute of
     that; here it finds one that was put there before.
     """
-    function._CUDATypingContext__dispatcher = on_device(other, forceinline=True)
+    function._CUDATypingContext__dispatcher = on_device(other, forceinline=inline)
 
 
-# ---- carving -------------------------------------------------------------------------------------
+# ---- all of it -----------------------------------------------------------------------------------
 
 
-@intrinsic
-def divided(typing_context, memory, size):
-    """Return memory[:size] and memory[size:] for a size that is within it.
-
-    A slice is clipped to its array, by some fifteen instructions; for the sixty arrays of a
-    workspace, each of which begins where another ends, every phase began with nine hundred.
-    """
-
-    def codegen(context, builder, signature, arguments):
-        whole = arrayobj.make_array(memory)(context, builder, arguments[0])
-        count = context.cast(builder, arguments[1], size, types.intp)
-        (total,) = cgutils.unpack_tuple(builder, whole.shape)
-        parts = []
-        for first, length in ((count.type(0), count), (count, builder.sub(total, count))):
-            part = arrayobj.make_array(memory)(context, builder)
-            arrayobj.populate_array(
-                part,
-                data=builder.gep(whole.data, [first]),
-                shape=[length],
-                strides=cgutils.unpack_tuple(builder, whole.strides),
-                itemsize=whole.itemsize,
-                meminfo=whole.meminfo,
-            )
-            parts.append(part._getvalue())
-        return context.make_tuple(builder, signature.return_type, parts)
-
-    return types.UniTuple(memory, 2)(memory, size), codegen
-
-
-def vector(memory, size):
-    """A vector and the memory behind it."""
-    return divided(memory, size)
-
-
-def matrix(memory, rows, columns):
-    """A matrix and the memory behind it."""
-    numbers, rest = divided(memory, rows * columns)
-    return as_matrix(numbers, rows, columns), rest
+def all_kernels() -> Iterator[Any]:
+    """Every function of the kernels that numba-cuda may meet."""
+    for name, module in list(sys.modules.items()):
+        if name in ("qpcore.blocks", "qpcore.notes") or name.startswith("qpcore.kernels."):
+            for value in vars(module).values():
+                if isinstance(value, Dispatcher) and value.py_func.__module__ == name:
+                    yield value
 
 
 @lru_cache(maxsize=1)
@@ -243,7 +223,11 @@ def keep_all_apart() -> None:
     """
     if config.ENABLE_CUDASIM:
         return
-    replace(workspace.vector, vector)
-    replace(workspace.matrix, matrix)
+    for function in all_kernels():
+        inline = function.targetoptions.get("forceinline", False)
+        replace(function, counting(function.py_func), inline)
+    replace(workspace.vector, instead.vector)
+    replace(workspace.matrix, instead.matrix)
+    replace(factor.inverse_root, instead.inverse_root)
     for function in PHASES:
         keep_apart(function)

@@ -64,7 +64,11 @@ def by_numpy(Q, G, A, weight, x, z, right):
     K = kkt(Q, A)
     K[: len(Q), : len(Q)] += G.T @ np.diag(weight) @ G
     answers = np.linalg.solve(K, right), Q @ x, G.T @ z, A @ x
-    return answers, 10 * np.linalg.cond(K)
+    n, p = len(Q), len(A)
+    whole = np.block([[Q, A.T, G.T], [A, np.zeros((p, p + len(G)))]])
+    norms = [np.abs(whole[:n]).max(axis=1), *(np.abs(M).max(axis=1) for M in (A, G))]
+    loaded = np.hstack([np.zeros((len(G), 2)), G])
+    return (*answers, *norms, loaded, G.T), 10 * np.linalg.cond(K)
 
 
 # ---- in the process with plain Python ------------------------------------------------------------
@@ -78,10 +82,13 @@ def by_lanes(count, coupled, Q, G, A, weight, x, z, right):
     crew = namedtuple("Crew", "lane width")
     meeting = threading.Barrier(count)
     OPERATIONS[crew] = Operations(lambda team: meeting.wait(20), None, None)
-    n, size = len(Q), len(right)
+    n, m, size = len(Q), len(G), len(right)
     K, diagonal = np.triu(kkt(Q, A), 1), np.diag(kkt(Q, A)).copy()
     Qd, Gt, At, v = np.diag(Q).copy(), G.T.copy(), K[:n, n:], right.copy()
-    Qx, Gz, Ax = np.full(n, np.nan), np.full(n, np.nan), np.full(len(A), np.nan)
+    Qx, Gz, Ax, *norms = (np.full(k, np.nan) for k in (n, n, len(A), n, len(A), m))
+    qp = namedtuple("QP", "K Q_diagonal q Gt At b")(K, Qd, np.zeros(n), Gt, At, np.zeros(len(A)))
+    loaded, turned = np.zeros((m, n + 2)), np.zeros((n, m))
+    scale = namedtuple("Scale", "per_x per_y per_rows")(*norms)
 
     def work(lane):
         try:
@@ -91,6 +98,9 @@ def by_lanes(count, coupled, Q, G, A, weight, x, z, right):
             raise
 
     def every_routine(team):
+        company.load_elements(loaded, 2, False, G[None], [0], 0, team)
+        company.load_elements(turned, 0, True, G[None], [0], 0, team)
+        company.largest_entries(qp, scale, team)
         company.factor(K, diagonal, Gt, len(G), weight, size, coupled, 1e-12, team)
         company.solve_factored(K, diagonal, n, coupled, v, team)
         company.multiply_symmetric(Qx, K, Qd, coupled, x, team)
@@ -102,7 +112,7 @@ def by_lanes(count, coupled, Q, G, A, weight, x, z, right):
         thread.start()
     for thread in threads:
         thread.join()
-    return v, Qx, Gz, Ax
+    return v, Qx, Gz, Ax, *norms, loaded, turned
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
 """The script for machines with a GPU, as far as it goes without one."""
 
 import json
+import sys
+from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 import pytest
+from pretend_gpu import pretend_gpu, pretend_torch_cuda  # noqa: F401
 
-from benchmarks import gpu_check
+from benchmarks import gpu_check, gpu_right, gpu_speed
 from benchmarks.gpu_right import Skipped
-from benchmarks.gpu_workloads import every_status
+from benchmarks.gpu_workloads import GRID, TIMED, every_status
 from qpcore import Status, solve
 
 
@@ -69,3 +73,45 @@ def test_its_answers_are_checked_on_the_cpu_too(tmp_path):
     out = tmp_path / "gpu.json"
     names = ["every status", "gradients", "deterministic"]
     assert gpu_check.main(["--device", "cpu", "--only", *names, "--out", str(out)]) == 0
+
+
+def first_launches(jobs, device):
+    """In this process; others would see no GPU."""
+    return [gpu_speed.first_launch(*job, device) for job in jobs]
+
+
+def pretended_qpth():
+    """qpth as far as the script knows it."""
+    package, module = ModuleType("qpth"), ModuleType("qpth.qp")
+
+    def QPFunction(eps, verbose, check_Q_spd):
+        return lambda Q, q, G, h, A, b: q
+
+    module.QPFunction = QPFunction
+    return {"qpth": package, "qpth.qp": module}
+
+
+@pytest.mark.usefixtures("pretend_torch_cuda")
+def test_every_check_runs_where_a_gpu_is_pretended(monkeypatch, tmp_path):
+    """No minute of a machine with a GPU goes into a slip of the pen."""
+    small = tuple(replace(workload, batch=2) for workload in TIMED[:4])
+    for module, name, value in (
+        (gpu_right, "GRID", GRID[:4]),
+        (gpu_speed, "GRID", GRID[:4]),
+        (gpu_speed, "TIMED", small),
+        (gpu_speed, "LARGE", 64),
+        (gpu_speed, "side_by_side", first_launches),
+        (gpu_right.shutil, "which", lambda program: None),
+    ):
+        monkeypatch.setattr(module, name, value)
+    for name, module in pretended_qpth().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    out = tmp_path / "gpu.json"
+    assert gpu_check.main(["--out", str(out)]) == 0
+    report = json.loads(out.read_text())
+    checks = report["checks"]
+    skipped = {name for name, check in checks.items() if check["outcome"] == "skipped"}
+    assert skipped == {"cupiqp", "memcheck", "racecheck"}
+    assert gpu_check.folder(report) == "pretended-gpu"
+    assert [row["bar ms"] for row in checks["speed"]["found"][:2]] == [2.0, 1.0]
+    assert {row["workload"] for row in checks["qpth"]["found"]} == {w.name for w in small[:3]}

@@ -28,6 +28,8 @@ LAYERS = {
     "qpcore.gpu": "drivers",
     "qpcore.blocks": "drivers",
     "qpcore.notes": "drivers",
+    "qpcore.counting": "drivers",
+    "qpcore.instead": "drivers",
     "qpcore.phases": "drivers",
     "qpcore.ptx": "drivers",
     "qpcore.plans": "drivers",

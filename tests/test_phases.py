@@ -29,6 +29,8 @@ ALSO = {
     "per_s": {"system.per_s"},
     "K": {"qp.K"},
     "diagonal": {"system.diagonal"},
+    "Gt": {"qp.Gt"},
+    "weight": {"system.weight"},
     "v": {"system.right"},
     "parameters": {"parameters_noted(shared)"},
 }

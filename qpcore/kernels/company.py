@@ -1,4 +1,4 @@
-"""Factor, solves and products for a team of many lanes, as a block of a GPU's threads is.
+"""Factor, solves, products, norms, loads for many lanes, as the threads of a GPU's block are.
 
 `factor.py` and `linalg.py` keep long sums in the registers of one lane, which suits a lane that
 works alone. Here no lane waits while another adds: the factor subtracts every finished column from
@@ -9,7 +9,7 @@ data and results, are the same; rounding differs. `dense.py` chooses between the
 from qpcore.kernels.factor import inverse_root, store_row, tile_rows
 from qpcore.kernels.linalg import gather, scatter
 from qpcore.kernels.lower import assemble, explain
-from qpcore.kernels.machine import barrier, kernel, like
+from qpcore.kernels.machine import barrier, kernel, larger, like
 from qpcore.kernels.rows import TILE, four
 
 # ---- the factor ----------------------------------------------------------------------------------
@@ -180,3 +180,78 @@ def multiply_symmetric(out, K, diagonal, coupled, v, team):
                 total += K[k, j] * v[j]
         out[k] = total
     barrier(team)
+
+
+# ---- norms ---------------------------------------------------------------------------------------
+
+
+@kernel
+def largest_entries(qp, norms, team):
+    """Largest entry of each row of the KKT matrix, a row a lane: nobody waits for a maximum."""
+    n, m, p, zero = qp.q.shape[0], qp.Gt.shape[1], qp.b.shape[0], like(0, qp.q[0])
+    for j in range(team.lane, n, team.width):
+        most = abs(qp.Q_diagonal[j])
+        for i in range(j):
+            most = larger(most, abs(qp.K[i, j]))
+        for k in range(j + 1, n + p):  # Q's row, and behind it that of Aᵀ
+            most = larger(most, abs(qp.K[j, k]))
+        for k in range(m):
+            most = larger(most, abs(qp.Gt[j, k]))
+        norms.per_x[j] = most
+    for i in range(team.lane, p, team.width):
+        most = zero
+        for j in range(n):
+            most = larger(most, abs(qp.At[j, i]))
+        norms.per_y[i] = most
+    for k in range(team.lane, m, team.width):
+        most = zero
+        for j in range(n):
+            most = larger(most, abs(qp.Gt[j, k]))
+        norms.per_rows[k] = most
+    barrier(team)
+
+
+# ---- loading -------------------------------------------------------------------------------------
+
+
+@kernel
+def load_elements(out, shift, transposed, values, entries, first, team):
+    """A matrix of the first problem, its rows or columns from out's column `shift` on.
+
+    Neighbours read neighbours, whatever row they are in, and each reads four numbers before it
+    writes one: so memory far away is waited for least. Row by row that was once for every row.
+    """
+    k, rows, columns = entries[first], values.shape[1], values.shape[2]
+    a = further((0, 0), team.lane, columns)
+    for _ in range(team.lane, rows * columns, TILE * team.width):
+        b = further(a, team.width, columns)
+        c = further(b, team.width, columns)
+        d = further(c, team.width, columns)
+        last = rows - 1
+        ta, tb = values[k, a[0], a[1]], values[k, min(b[0], last), b[1]]
+        tc, td = values[k, min(c[0], last), c[1]], values[k, min(d[0], last), d[1]]
+        put(out, shift, transposed, a, ta, rows)
+        put(out, shift, transposed, b, tb, rows)
+        put(out, shift, transposed, c, tc, rows)
+        put(out, shift, transposed, d, td, rows)
+        a = further(d, team.width, columns)
+
+
+@kernel(inline=True)
+def further(place, step, columns):
+    """The row and column so many numbers on, found without a division."""
+    i, j = place[0], place[1] + step
+    while j >= columns:
+        i, j = i + 1, j - columns
+    return i, j
+
+
+@kernel(inline=True)
+def put(out, shift, transposed, place, number, rows):
+    """Write one number, unless it is beyond the last row."""
+    i, j = place
+    if i < rows:
+        if transposed:
+            out[j, shift + i] = number
+        else:
+            out[i, shift + j] = number

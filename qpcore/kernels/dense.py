@@ -1,4 +1,4 @@
-"""The factor, triangular solves and products, by whoever works on a problem.
+"""The factor, triangular solves, products and norms, by whoever works on a problem.
 
 One lane, a CPU's thread, keeps sums in registers (`factor.py`, `linalg.py`); many lanes, a block of
 a GPU, share every sum (`company.py`). Arguments and results are the same.
@@ -69,3 +69,14 @@ def multiply_symmetric(out, K, diagonal, coupled, v, team):
 def _multiply_symmetric(out, K, diagonal, coupled, v, team):
     chosen = (linalg if team.instance_class is Solo else company).multiply_symmetric
     return lambda out, K, diagonal, coupled, v, team: chosen(out, K, diagonal, coupled, v, team)
+
+
+def largest_entries(qp, norms, team):
+    """Largest entry of each row of the KKT matrix, in per_x, per_y and per_rows (15)."""
+    (linalg if type(team) is Solo else company).largest_entries(qp, norms, team)
+
+
+@overload(largest_entries)
+def _largest_entries(qp, norms, team):
+    chosen = (linalg if team.instance_class is Solo else company).largest_entries
+    return lambda qp, norms, team: chosen(qp, norms, team)

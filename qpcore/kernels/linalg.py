@@ -3,8 +3,8 @@
 The sums of four rows stay in registers. Numbers in brackets are equations of derivation.md.
 """
 
-from qpcore.kernels.machine import barrier, kernel, like, team_sum
-from qpcore.kernels.rows import TILE, add_rows, dot_rows, four, negated, plus
+from qpcore.kernels.machine import barrier, kernel, larger, like, team_max, team_sum
+from qpcore.kernels.rows import TILE, add_rows, column, dot_rows, four, negated, plus
 
 # ---- four rows at a time -------------------------------------------------------------------------
 
@@ -35,8 +35,14 @@ def scatter(v, start, stop, values):
 
 @kernel(inline=True)
 def own_from(start, team):
-    """The first index from start on that belongs to this lane, whatever start is."""
-    return start + (team.lane - start) % team.width
+    """The first index from start on that belongs to this lane, whatever start is.
+
+    A GPU divides in software, and teams are rarely smaller than what they share out.
+    """
+    index = team.lane
+    while index < start:
+        index += team.width
+    return index
 
 
 # ---- products ------------------------------------------------------------------------------------
@@ -89,6 +95,63 @@ def multiply_symmetric(out, K, diagonal, coupled, v, team):
                 out[a] += K[a, b] * v[b]
                 out[b] += K[a, b] * v[a]
     barrier(team)
+
+
+def largest_entries(qp, norms, team):
+    """Largest entry of each row of the KKT matrix: variables in per_x, then per_y and per_rows."""
+    n, m, p, zero = qp.q.shape[0], qp.Gt.shape[1], qp.b.shape[0], like(0, qp.q[0])
+    for j in range(team.lane, n, team.width):
+        norms.per_x[j] = abs(qp.Q_diagonal[j])
+    for i in range(team.lane, p, team.width):
+        norms.per_y[i] = zero
+    for k in range(team.lane, m, team.width):
+        norms.per_rows[k] = zero
+    barrier(team)
+    for start in range(0, n, TILE):
+        i = four(start, n)
+        worst = (zero, zero, zero, zero)
+        worst = note_norms(norms.per_x, qp.K, i, worst, own_from(start + TILE, team), n, team)
+        worst = note_norms(norms.per_y, qp.At, i, worst, team.lane, p, team)
+        worst = note_norms(norms.per_rows, qp.Gt, i, worst, team.lane, m, team)
+        worst = (
+            team_max(worst[0], team),
+            team_max(worst[1], team),
+            team_max(worst[2], team),
+            team_max(worst[3], team),
+        )
+        if team.lane == 0:
+            note_norms_of_tile(norms.per_x, qp.K, start, min(start + TILE, n), worst)
+        barrier(team)
+
+
+@kernel(inline=True)
+def note_norms(norms, M, i, worst, start, stop, team):
+    """Largest entries of columns start..stop in four rows, and of each of the rows.
+
+    Four rows at a time, since each maximum waits for the one before it.
+    """
+    for k in range(start, stop, team.width):
+        m = column(M, i, k)
+        a, b, c, d = abs(m[0]), abs(m[1]), abs(m[2]), abs(m[3])
+        norms[k] = larger(norms[k], larger(larger(a, b), larger(c, d)))
+        worst = larger(worst[0], a), larger(worst[1], b), larger(worst[2], c), larger(worst[3], d)
+    return worst
+
+
+@kernel(inline=True)
+def note_norms_of_tile(norms, K, start, stop, worst):
+    """The largest entries right of the tile's rows, and those of the tile itself."""
+    scatter(norms, start, stop, larger_of(gather(norms, four(start, stop), start, stop), worst))
+    for a in range(start, stop):
+        for b in range(a + 1, stop):
+            size = abs(K[a, b])
+            norms[a], norms[b] = larger(norms[a], size), larger(norms[b], size)
+
+
+@kernel(inline=True)
+def larger_of(v, w):
+    """The larger ones of two four-vectors."""
+    return larger(v[0], w[0]), larger(v[1], w[1]), larger(v[2], w[2]), larger(v[3], w[3])
 
 
 # ---- triangular solves ---------------------------------------------------------------------------

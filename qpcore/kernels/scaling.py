@@ -12,9 +12,9 @@ alone, so that a batch that shares them is scaled once.
 
 import math
 
-from qpcore.kernels.linalg import gather, own_from, scatter
+from qpcore.kernels.dense import largest_entries
+from qpcore.kernels.linalg import own_from
 from qpcore.kernels.machine import any_lane, barrier, kernel, larger, like, team_max, where
-from qpcore.kernels.rows import TILE, column, four
 
 # Rounds at most; a problem is done when all norms lie within this factor of one.
 ROUNDS = 10
@@ -30,7 +30,7 @@ def equilibrate(qp, scale, sizes, team):
     fill_ones(scale.rows, one, team)
     fill_ones(scale.cost, one, team)
     for _ in range(ROUNDS):
-        column_norms(qp, scale, sizes, team)
+        largest_entries(qp, scale, team)
         far = choose_factors(qp, scale, sizes, team)
         if not any_lane(far):
             break
@@ -53,64 +53,6 @@ def fill_ones(v, one, team):
     for i in range(team.lane, v.shape[0], team.width):
         v[i] = one
     barrier(team)
-
-
-@kernel
-def column_norms(qp, scale, sizes, team):
-    """Largest entry of each row of the KKT matrix: variables in per_x, then per_y and per_rows."""
-    n, m, zero = sizes.n, sizes.m, like(0, qp.q[0])
-    for j in range(team.lane, n, team.width):
-        scale.per_x[j] = abs(qp.Q_diagonal[j])
-    for i in range(team.lane, sizes.p, team.width):
-        scale.per_y[i] = zero
-    for k in range(team.lane, m, team.width):
-        scale.per_rows[k] = zero
-    barrier(team)
-    for start in range(0, n, TILE):
-        i = four(start, n)
-        worst = (zero, zero, zero, zero)
-        worst = note_norms(scale.per_x, qp.K, i, worst, own_from(start + TILE, team), n, team)
-        worst = note_norms(scale.per_y, qp.At, i, worst, team.lane, sizes.p, team)
-        worst = note_norms(scale.per_rows, qp.Gt, i, worst, team.lane, m, team)
-        worst = (
-            team_max(worst[0], team),
-            team_max(worst[1], team),
-            team_max(worst[2], team),
-            team_max(worst[3], team),
-        )
-        if team.lane == 0:
-            note_norms_of_tile(scale.per_x, qp.K, start, min(start + TILE, n), worst)
-        barrier(team)
-
-
-@kernel(inline=True)
-def note_norms(norms, M, i, worst, start, stop, team):
-    """Largest entries of columns start..stop in four rows, and of each of the rows.
-
-    Four rows at a time, since each maximum waits for the one before it.
-    """
-    for k in range(start, stop, team.width):
-        m = column(M, i, k)
-        a, b, c, d = abs(m[0]), abs(m[1]), abs(m[2]), abs(m[3])
-        norms[k] = larger(norms[k], larger(larger(a, b), larger(c, d)))
-        worst = larger(worst[0], a), larger(worst[1], b), larger(worst[2], c), larger(worst[3], d)
-    return worst
-
-
-@kernel(inline=True)
-def note_norms_of_tile(norms, K, start, stop, worst):
-    """The largest entries right of the tile's rows, and those of the tile itself."""
-    scatter(norms, start, stop, larger_of(gather(norms, four(start, stop), start, stop), worst))
-    for a in range(start, stop):
-        for b in range(a + 1, stop):
-            size = abs(K[a, b])
-            norms[a], norms[b] = larger(norms[a], size), larger(norms[b], size)
-
-
-@kernel(inline=True)
-def larger_of(v, w):
-    """The larger ones of two four-vectors."""
-    return larger(v[0], w[0]), larger(v[1], w[1]), larger(v[2], w[2]), larger(v[3], w[3])
 
 
 @kernel

@@ -9,9 +9,10 @@ import numpy as np
 from numba.extending import overload
 
 from qpcore.kernels.certificate import MINIMUM
+from qpcore.kernels.company import load_elements
 from qpcore.kernels.doubt import IN_DOUBT
 from qpcore.kernels.linalg import own_from
-from qpcore.kernels.machine import any_lane, barrier, kernel, larger, like, team_max
+from qpcore.kernels.machine import Solo, any_lane, barrier, kernel, larger, like, team_max
 from qpcore.kernels.pack import PackType
 from qpcore.kernels.packed import as_floats, entries_of_slots, move_block
 from qpcore.kernels.presolve import flaw_of_matrices, flaw_of_vectors
@@ -138,7 +139,10 @@ def _load_G(qp, data, first, slots, team):
 
 def load_matrix(out, shift, transposed, values, entries, first, slots, team):
     """A matrix of every slot's problem, its rows or columns from out's column `shift` on."""
-    load_floats(out, shift, transposed, values, 0, entries, first, slots, team)
+    if type(team) is Solo:
+        load_floats(out, shift, transposed, values, 0, entries, first, slots, team)
+    else:
+        load_elements(out, shift, transposed, values, entries, first, team)
 
 
 @overload(load_matrix)
@@ -146,6 +150,10 @@ def _load_matrix(out, shift, transposed, values, entries, first, slots, team):
     if isinstance(out.dtype, PackType):
         return lambda out, shift, transposed, values, entries, first, slots, team: load_packs(
             out, shift, transposed, values, entries, first, slots, team
+        )
+    if team.instance_class is not Solo:
+        return lambda out, shift, transposed, values, entries, first, slots, team: load_elements(
+            out, shift, transposed, values, entries, first, team
         )
     return lambda out, shift, transposed, values, entries, first, slots, team: load_floats(
         out, shift, transposed, values, 0, entries, first, slots, team
