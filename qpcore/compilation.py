@@ -41,7 +41,7 @@ def compiled(function: Callable) -> Any:
     """
     options: Any = {"error_model": "numpy", "fastmath": FASTMATH, "_nrt": False}
     dispatcher: Any = njit(function, cache=True, nogil=True, **options)
-    dispatcher._cache._cache_file._source_stamp = source_stamp("cpu.py")
+    dispatcher._cache._cache_file._source_stamp = source_stamp("loops.py")
     _dispatchers.append(dispatcher)
     _share_work(dispatcher)
     return dispatcher

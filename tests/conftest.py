@@ -11,7 +11,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THR
 import numpy as np
 import pytest
 
-from qpcore import Settings, Untrusted, cpu, solve, threads, vjp
+from qpcore import Settings, Untrusted, cpu, loops, solve, threads, vjp
 
 # Code that many files need, and that takes most of the time of a run with an empty cache. What is
 # compiled in one process shares kernels.
@@ -24,7 +24,7 @@ SHARES = [
 
 def pytest_collection_finish():
     """Complain of a file that solves while it is imported: each worker imports all files."""
-    if cpu.solve_range.signatures:
+    if loops.solve_range.signatures:
         raise pytest.UsageError("a test file solves outside of its tests, while it is imported")
 
 
@@ -40,8 +40,10 @@ def pytest_runtestloop(session):
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw9").removeprefix("gw"))
     for dtype, n, untrusted in SHARES[number : number + 1]:
         eye, ones = np.eye(n, dtype=dtype), np.ones(n, dtype)
-        # The constraints are active without multipliers, so that the derivative is not trusted.
-        solution = solve(eye, -ones, eye, ones, settings=Settings(untrusted=untrusted))
+        # The constraints are active without multipliers, so that the derivative is not trusted, and
+        # twice, so that they are too many rows for the dual form.
+        G, h = np.tile(eye, (2, 1)), np.tile(ones, 2)
+        solution = solve(eye, -ones, G, h, settings=Settings(untrusted=untrusted))
         vjp(solution, dx=ones)
 
 

@@ -24,6 +24,7 @@ LAYERS = {
     "qpcore.compilation": "drivers",
     "qpcore.reuse": "drivers",
     "qpcore.cpu": "drivers",
+    "qpcore.loops": "drivers",
     "qpcore.threads": "drivers",
     "qpcore.gpu": "drivers",
     "qpcore.blocks": "drivers",

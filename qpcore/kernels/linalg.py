@@ -97,6 +97,7 @@ def multiply_symmetric(out, K, diagonal, coupled, v, team):
     barrier(team)
 
 
+@kernel
 def largest_entries(qp, norms, team):
     """Largest entry of each row of the KKT matrix: variables in per_x, then per_y and per_rows."""
     n, m, p, zero = qp.q.shape[0], qp.Gt.shape[1], qp.b.shape[0], like(0, qp.q[0])
