@@ -64,7 +64,7 @@ def parameters_noted(shared):
     w, r = shared.whole, shared.numbers
     return Parameters(
         w[8], w[9], w[10], w[11], w[12], w[13],
-        r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10],
+        r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11],
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from qpcore import solve as solve_here
 from qpcore.kernels.transfer import Vectors
 from qpcore.linearise import rules_of
 from qpcore.problem import Problem
-from qpcore.stages import parameters_of
+from qpcore.stages import interior_stages
 
 # A loose tolerance costs fewer iterations, and the two still agree to the last digits.
 SETTINGS = Settings(tol=1e-4, max_iterations=40, threads=1)
@@ -109,7 +109,11 @@ def test_a_block_finds_the_rays_that_the_cpu_finds(case):
 def arguments(given):
     """What the drivers take: data, sizes, stages."""
     problem = Problem.parse(**given)
-    return solving.data_of(problem), solving.sizes_of(problem), parameters_of(problem, SETTINGS)
+    return (
+        solving.data_of(problem),
+        solving.sizes_of(problem),
+        interior_stages(problem.dtype, SETTINGS),
+    )
 
 
 def assert_close(found, expected, trace=1e-8, tight=1e-10):
