@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from importlib import metadata
 from itertools import product
 from time import perf_counter
+from typing import Any
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -84,14 +85,26 @@ def warmup() -> None:
     for number, (dtype, (kind, n)) in enumerate(parts, 1):
         print(f"{number} of {len(parts)}: {np.dtype(dtype).name}, {kind} ...", end=" ", flush=True)
         start = perf_counter()
-        ones = np.ones(n, dtype)
-        kinds = (1, qpcore.Settings()), (LEAST_SIFTED, qpcore.Settings(precision="mixed"))
-        for rows, settings in kinds:
-            eye, G = np.eye(n, dtype=dtype), np.resize(np.eye(n, dtype=dtype), (rows, n))
-            solution = qpcore.solve(eye, -ones, G, np.ones(rows, dtype), settings=settings)
-            qpcore.vjp(solution, dx=ones)
+        for arguments in ways(n, np.dtype(dtype)):
+            solution = qpcore.solve(**arguments)
+            qpcore.vjp(solution, dx=np.ones(n, dtype))
         print(f"{perf_counter() - start:.1f} s", flush=True)
     print("Ready: solve and vjp load what they need from the cache.")
+
+
+def ways(n: int, dtype: np.dtype) -> Iterator[dict[str, Any]]:
+    """Yield arguments of solve for every way that a problem of n variables may take.
+
+    Few rows, bounds, and many rows of G: two active set methods, and the interior-point method from
+    the start and from a guess in float32. Few and many rows also go different ways backward.
+    """
+    eye, ones, many = np.eye(n, dtype=dtype), np.ones(n, dtype), max(LEAST_SIFTED, 2 * n)
+    given = {"Q": eye, "q": -ones}
+    rows = {"G": np.resize(eye, (many, n)), "h": np.ones(many, dtype)}
+    yield given | {"G": eye[:1], "h": ones[:1]}
+    yield given | {"ub": ones}
+    yield given | rows
+    yield given | rows | {"settings": qpcore.Settings(precision="mixed")}
 
 
 def _version(package: str) -> str:

@@ -79,7 +79,8 @@ class Settings:
     result, and one or two systems in float64 then give the answer, checked like every other one. A
     problem where that fails is solved in double. Answers of "mixed" are mostly exact to the last
     digits. It pays where answers are nondegenerate, see README. Float32 problems ignore it,
-    those of more than 200 variables and equations, where it would not pay, and the GPU."""
+    those that an active set method is tried on first, those of more than 200 variables and
+    equations, where it would not pay, and the GPU."""
 
     infeasible: Literal["certificate", "closest"] = "certificate"
     """What stands in the place of the answer in PRIMAL_INFEASIBLE problems. "certificate": a Farkas

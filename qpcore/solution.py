@@ -65,7 +65,8 @@ class Solution:
     status: np.ndarray
     """(*) int8, values of `Status`."""
     iterations: np.ndarray
-    """(*) int32, interior-point iterations of all stages of the solve."""
+    """(*) int32, iterations of all stages of the solve: steps of the interior-point method, and of
+    the active set methods that may come before it."""
     problem: Problem
     """What was solved."""
     settings: Settings

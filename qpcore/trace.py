@@ -17,9 +17,9 @@ class Trace:
     problem's last entries are NaN.
 
     NaN is what a problem has not: entries beyond its last iterate; all entries where the data alone
-    decided (NONFINITE_INPUT, NOT_CONVEX, crossed limits); mu and sigma without inequalities. A
-    problem of status NUMERICAL_ERROR whose last step came out as no number has not taken it, and
-    ends one entry earlier.
+    decided (NONFINITE_INPUT, NOT_CONVEX, crossed limits); mu and sigma without inequalities; sigma
+    and alpha of a step of an active set method. A problem of status NUMERICAL_ERROR whose last step
+    came out as no number has not taken it, and ends one entry earlier.
     """
 
     primal_residual: np.ndarray
