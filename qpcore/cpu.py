@@ -63,10 +63,10 @@ KINDS = {
 SOLVERS = {ACTIVE_SET: solve_active_sets, COLD: solve_active_sets, DUAL: solve_duals}
 
 # What work takes, roughly, to decide whether threads are woken for it. Microseconds of a pack for
-# each entry of the condensed matrix and of C: 0.18 to 0.25 on the paper's profile with n = m = 10,
-# 0.12 at 30, 0.18 at 100. Iterations of a solve; what an adjoint takes beside a solve; and
-# microseconds for an entry of an outer product.
-ENTRY, ITERATIONS, ADJOINT, OUTER = 0.2, 10, 0.25, 2e-4
+# each entry of the condensed matrix and of C, by the interior-point method: 0.18 to 0.25 on the
+# paper's profile with n = m = 10, 0.12 at 30, 0.18 at 100. Iterations of a solve; what active set
+# methods and an adjoint take beside it; and microseconds for an entry of an outer product.
+ENTRY, ITERATIONS, QUICK, ADJOINT, OUTER = 0.2, 10, 0.25, 0.25, 2e-4
 
 # Gradients of matrices of so many bytes are written past the cache if their rows have so many
 # numbers: smaller arrays stay in it for whoever reads them, and short rows have few whole lines.
@@ -86,31 +86,42 @@ def solve(
 ) -> Result:
     """Solve a batch; with `trace`, note every iterate; `alone`, each problem by itself.
 
-    What a stage leaves undecided goes on to the next one, packed anew: a few hard problems in a
-    batch cost no more than they would by themselves. Some statuses are IN_DOUBT: SOLVED, if
-    rounding has not fooled the kernels.
+    The arrays of `data` are contiguous and read-only. What a stage leaves undecided goes on to the
+    next one, packed anew: a few hard problems in a batch cost no more than they would by
+    themselves. Some statuses are IN_DOUBT: SOLVED, if rounding has not fooled the kernels.
     """
-    data = frozen(data)
     batch, traced = data.entry.shape[1], stages[0].max_iterations + 1 if trace else 0
     result = empty_result(batch, sizes, data.Q.dtype, traced)
-    result.status[:], result.iterations[:] = RUNNING, 0
+    result.status.fill(RUNNING)
+    result.iterations.fill(0)
+    solve_stage(data, result, sizes, stages[0], threads, alone)
+    if np.count_nonzero(result.status):  # not all SOLVED, which is zero
+        solve_rest(data, result, sizes, stages[1:], threads, alone)
+    return result
+
+
+def solve_rest(
+    data: Data,
+    result: Result,
+    sizes: Sizes,
+    stages: Sequence[Parameters],
+    threads: int,
+    alone: bool,
+) -> None:
+    """Take what the first stage left through the others, in place."""
     for stage in stages:
+        if result.status.min(initial=0) >= 0:
+            return
         pending = np.flatnonzero(is_left_to(stage.sought, result.status))
-        if not len(pending):
-            continue
-        if len(pending) == batch:
+        if len(pending) == len(result.status):
             solve_stage(data, result, sizes, stage, threads, alone)
-        else:
+        elif len(pending):
             part = Result(*(array[pending] for array in result))
             chosen = frozen(data._replace(entry=data.entry[:, pending]))
             solve_stage(chosen, part, sizes, stage, threads, alone)
             for whole, piece in zip(result, part, strict=True):
                 whole[pending] = piece
-        if result.status.min(initial=0) >= 0:
-            break
-    else:
-        result.status[result.status < 0] = NUMERICAL_ERROR
-    return result
+    result.status[result.status < 0] = NUMERICAL_ERROR
 
 
 def solve_stage(
@@ -132,7 +143,7 @@ def solve_stage(
         solver(data, result, memory, sizes, stage, start, stop)
 
     with announced((solver.__name__, kind(dtype, slots), data.Q.dtype)):
-        share = min(1.0, stage.steps / ITERATIONS)
+        share = QUICK if stage.sought in SOLVERS else min(1.0, stage.steps / ITERATIONS)
         shared = len(data.Q) == len(data.A) == len(data.G) == 1
         over_chunks(work, math.ceil(batch / slots), threads, share * cost(sizes), shared)
     if dtype != data.Q.dtype:  # what float32 says of float64 data is a guess

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from qpcore.arrays import as_array, common_dtype, compact
+from qpcore.arrays import as_array, common_dtype, compact, made
 from qpcore.errors import ProblemError
 from qpcore.libraries import library_of
 
@@ -107,11 +107,11 @@ class Problem:
         dtype = common_dtype(values.values(), arrays.values())
         fields: dict[str, Any] = dict.fromkeys(CORE_AXES)
         given_shapes = {}
-        for name, array in arrays.items():
-            if 0 not in cores[name]:
-                fields[name] = compact(array, cores[name], dtype)
-                given_shapes[name] = array.shape
-        return cls(**fields, batch_shape=batch_shape, given_shapes=given_shapes)
+        for name, core in cores.items():
+            array = arrays[name]
+            fields[name] = compact(array, core, dtype)
+            given_shapes[name] = array.shape
+        return made(cls, **fields, batch_shape=batch_shape, given_shapes=given_shapes)
 
     @property
     def n(self) -> int:
@@ -153,21 +153,18 @@ class Problem:
         An absent argument gives one row that says the same: G, h, A, b without rows, limits at
         infinity.
         """
-        return self._compact(name, _absent(self.n, self.m, self.p, self.dtype))
+        array = getattr(self, name)
+        if array is None:
+            return _absent(self.n, self.m, self.p, self.dtype)[name]
+        return _one_axis(array, len(CORE_AXES[name]))
 
     def all_compact(self) -> list[np.ndarray]:
         """The distinct data of all arguments, in the order of `CORE_AXES`."""
-        absent = _absent(self.n, self.m, self.p, self.dtype)
-        return [self._compact(name, absent) for name in CORE_AXES]
-
-    def _compact(self, name: str, absent: Mapping[str, np.ndarray]) -> np.ndarray:
-        array = getattr(self, name)
-        if array is None:
-            return absent[name]
-        lead = array.ndim - len(CORE_AXES[name])
-        if lead == 1:
-            return array
-        return array.reshape((math.prod(array.shape[:lead]), *array.shape[lead:]))
+        absent, given = _absent(self.n, self.m, self.p, self.dtype), self.__dict__
+        return [
+            absent[name] if given[name] is None else _one_axis(given[name], len(axes))
+            for name, axes in CORE_AXES.items()
+        ]
 
     def tangent(self, name: str, value: Any) -> np.ndarray:
         """Check a tangent of an argument: its batch axes must broadcast to the problem's.
@@ -209,7 +206,7 @@ class Problem:
 
 
 def layout(shapes: Shapes) -> tuple[Mapping[str, tuple[int, ...]], tuple[int, ...]]:
-    """Core shape of each argument, and the batch shape, by the shapes of those that are present.
+    """Core shape of each argument that has rows, and the batch shape.
 
     Raises
     ------
@@ -230,7 +227,8 @@ def _layout(
     cores = {name: tuple([sizes[axis] for axis in CORE_AXES[name]]) for name in shapes}
     for name, shape in shapes.items():
         _check_core(name, shape, cores[name], sizes)
-    return MappingProxyType(cores), _batch_shape(shapes)
+    kept = {name: core for name, core in cores.items() if 0 not in core}
+    return MappingProxyType(kept), _batch_shape(shapes)
 
 
 @lru_cache(maxsize=64)
@@ -243,6 +241,18 @@ def _absent(n: int, m: int, p: int, dtype: np.dtype) -> Mapping[str, np.ndarray]
             arrays[name] = np.full((1, *core), NO_LIMIT.get(name, 0.0), dtype)
             arrays[name].flags.writeable = False
     return MappingProxyType(arrays)
+
+
+def _one_axis(array: np.ndarray, axes: int) -> np.ndarray:
+    """Flatten all but the last axes to one, in C order."""
+    lead = array.ndim - axes
+    if lead == 1:
+        return array
+    return (
+        array[None]
+        if lead == 0
+        else array.reshape(math.prod(array.shape[:lead]), *array.shape[lead:])
+    )
 
 
 def _lead(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:

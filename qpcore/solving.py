@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from qpcore import cpu, devices, there
+from qpcore.arrays import made
 from qpcore.errors import ProblemError
 from qpcore.kernels.doubt import IN_DOUBT
 from qpcore.kernels.transfer import Result
 from qpcore.kernels.workspace import Data, Sizes
-from qpcore.problem import Problem
+from qpcore.problem import CORE_AXES, Problem
 from qpcore.problem_there import problem_of
 from qpcore.promise import take_back
 from qpcore.settings import Settings
@@ -25,6 +26,10 @@ from qpcore.trace import Trace
 # pack: 174 and 191 at 10, 213 and 283 at 24, 340 and 653 at 50, 1118 and 4000 at 100. Smaller ones
 # keep the bits that they have in a batch.
 LEAST_ALONE = 24
+
+# The entry of every argument that one problem uses.
+ONE_PROBLEM = np.zeros((len(CORE_AXES), 1), np.int64)
+ONE_PROBLEM.setflags(write=False)
 
 
 def solve_problem(
@@ -43,15 +48,42 @@ def solve_problem(
         alone = alone and problem.n + problem.p >= LEAST_ALONE
         stages = parameters_of(problem, settings, alone)
         result = cpu.solve(data, sizes, stages, threads_for(problem, settings), traced, alone)
-        doubtful = result.status == IN_DOUBT
-        result.status[doubtful] = Status.SOLVED
+        doubtful = take_doubt(result.status)
     batch = problem.batch_shape
-    x, z, y, z_box = [v.reshape(*batch, v.shape[-1]) for v in result[:4]]
-    status, iterations = result.status.reshape(batch), result.iterations.reshape(batch)
     trace = trace_of(result, batch) if traced else None
-    solution = Solution(x, z, y, z_box, status, iterations, problem, settings, trace, device)
-    take_back(solution, doubtful)
+    answer = result[:6]
+    if batch == ():
+        answer = [array[0, ...] for array in answer]
+    elif len(batch) > 1:
+        answer = [array.reshape(*batch, *array.shape[1:]) for array in answer]
+    x, z, y, z_box, status, iterations = answer
+    solution = made(
+        Solution,
+        x=x,
+        z=z,
+        y=y,
+        z_box=z_box,
+        status=status,
+        iterations=iterations,
+        problem=problem,
+        settings=settings,
+        trace=trace,
+        device=device,
+    )
+    if device == "cuda" or doubtful is not None:
+        take_back(solution, doubtful)
     return solution
+
+
+def take_doubt(status: np.ndarray) -> np.ndarray | None:
+    """Make SOLVED of IN_DOUBT; (B,) bool, where that was so, None for nowhere."""
+    if not np.count_nonzero(status):  # all SOLVED, which is zero
+        return None
+    doubtful = status == IN_DOUBT
+    if not np.count_nonzero(doubtful):
+        return None
+    status[doubtful] = Status.SOLVED
+    return doubtful
 
 
 def threads_for(problem: Problem, settings: Settings) -> int:
@@ -88,13 +120,21 @@ def trace_of(result: Result, batch: tuple[int, ...]) -> Trace:
 
 
 def data_of(problem: Problem) -> Data:
-    """The problem as the drivers take it."""
+    """The problem as the drivers take it, read-only."""
     arrays = problem.all_compact()
+    return Data._make([*arrays, entry_of(problem, arrays)])
+
+
+def entry_of(problem: Problem, arrays: list[np.ndarray]) -> np.ndarray:
+    """Row of each array that each problem uses: int64, (arrays, batch_size)."""
+    if problem.batch_size == 1:
+        return ONE_PROBLEM
     entry = np.zeros((len(arrays), problem.batch_size), np.int64)
     for place, array in enumerate(arrays):
         if len(array) != 1:
             entry[place] = problem.index(Data._fields[place])
-    return Data._make([*arrays, entry])
+    entry.setflags(write=False)
+    return entry
 
 
 def sizes_of(problem: Problem) -> Sizes:

@@ -6,33 +6,116 @@ under concurrent callers, another kills forked children and fights torch's pool.
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
-from functools import lru_cache
+from queue import SimpleQueue
 from typing import Any
 
-# A thread is woken for this many microseconds of work and more. To wake it, let it have the
-# interpreter lock and hear of its end takes 150 to 200, on a virtual machine whose idle core has to
-# be called back: with n = m = 10 two threads took 1.12 of the time of one for 210 microseconds of
-# work, 0.89 for 436, 0.76 for 808 and 0.64 for 1595; with n = m = 30, 0.81 for 446; with 100, 0.52
-# for 29 milliseconds.
-WORTH_WAKING = 200.0
+import numpy as np
 
-# Parts of a batch have this share of that at least, as each is begun under the interpreter lock.
-LEAST_PART = 0.25
+from qpcore.watch import watch
+
+# Helpers are called for so many microseconds of work and more: to hand work to one that is awake
+# takes ten, and it begins twenty later, when it has got the interpreter lock. One that is asleep
+# begins after a hundred and more, on a virtual machine whose idle core has to be called back; the
+# caller does not wait for it, and finds it awake the next time.
+WORTH_WAKING = 80.0
+
+# Parts of a batch have this share of that at least: each takes seven microseconds to begin.
+LEAST_PART = 0.5
+
+# So many looks does a thread take for more work before it sleeps, and a caller for the end of work:
+# 0.16 microseconds each, or what others make of a core that they are offered.
+LOOKS = 2000
 
 
-@lru_cache(maxsize=1)
-def pool(threads: int) -> ThreadPoolExecutor:
-    """Threads that wait for work; a pool of another size replaces them."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="qpcore")
+class Helper:
+    """A thread that does what it is handed, and then looks out for more before it sleeps."""
+
+    def __init__(self, number: int) -> None:
+        self.free = threading.Lock()
+        self.jobs: SimpleQueue[tuple[Callable[[], Any], threading.Lock] | None] = SimpleQueue()
+        self.outcomes: SimpleQueue[BaseException | None] = SimpleQueue()
+        self.handed, self.done = np.zeros((2, 1), np.int64)
+        self.thread = threading.Thread(target=self.serve, name=f"qpcore-{number}", daemon=True)
+        self.thread.start()
+
+    def serve(self) -> None:
+        """Do one job after the other."""
+        while job := self.jobs.get():
+            seen = int(self.handed[0])
+            work, begun = job
+            if begun.acquire(blocking=False):
+                self.outcomes.put(error_of(work))
+                self.done[0] += 1
+            del job, work  # and with it the caller's arrays
+            watch(self.handed, seen, LOOKS)
+
+    def hand(self, work: Callable[[], Any]) -> None:
+        """Give it something to do; only for who has taken `free`."""
+        self.begun, self.ends = threading.Lock(), int(self.done[0])
+        self.handed[0] += 1
+        self.jobs.put((work, self.begun))
+
+    def take_back(self) -> BaseException | None:
+        """Wait for the end of the work, and say what it raised; what was not begun will not be."""
+        error = None
+        if not self.begun.acquire(blocking=False):
+            watch(self.done, self.ends, LOOKS)
+            error = self.outcomes.get()
+        self.free.release()
+        return error
 
 
-if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's threads
-    os.register_at_fork(after_in_child=pool.cache_clear)
+def error_of(work: Callable[[], Any]) -> BaseException | None:
+    """What it raises, if it does."""
+    try:
+        work()
+    except BaseException as error:
+        return error
+    return None
+
+
+helpers: list[Helper] = []
+adding = threading.Lock()
+
+
+def hire(count: int) -> list[Helper]:
+    """Take helpers that are not at work for another caller, at most so many."""
+    with adding:
+        while len(helpers) < count:
+            helpers.append(Helper(len(helpers)))
+    hired = []
+    for helper in helpers:
+        if len(hired) < count and helper.free.acquire(blocking=False):
+            hired.append(helper)
+    return hired
+
+
+@atexit.register
+def dismiss() -> None:
+    """End all helpers: none is to run compiled code while that is unloaded."""
+    for helper in helpers:
+        helper.jobs.put(None)
+        helper.handed[0] += 1
+    for helper in helpers:
+        helper.thread.join(1.0)
+    helpers.clear()
+
+
+def forget() -> None:
+    """Start anew in a forked child, which has none of its parent's threads."""
+    global adding
+    helpers.clear()
+    adding = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=forget)
 
 
 def over_chunks(
@@ -44,9 +127,9 @@ def over_chunks(
 ) -> None:
     """Call work(start, stop) for consecutive parts of range(count), on several threads.
 
-    The caller is one of them; a pool of the others is woken where that pays, by an estimate of what
-    one of the range takes. Whoever is free takes the next part. Of `large` parts, which are costly
-    to begin, there are as many as threads.
+    The caller is one of them; helpers are called where that pays, by an estimate of what one of the
+    range takes. Whoever is free takes the next part. Of `large` parts, which are costly to begin,
+    there are as many as threads.
     """
     workers = min(threads, count, int(count * microseconds / WORTH_WAKING))
     if workers <= 1:
@@ -65,15 +148,17 @@ def over_chunks(
                 return
             work(start, stop)
 
-    helpers = [pool(threads - 1).submit(drain) for _ in range(workers - 1)]
+    hired = hire(workers - 1)
+    for helper in hired:
+        helper.hand(drain)
     try:
         drain()
     finally:
         chunks.clear()  # after an error, else they are gone
-        busy = [helper for helper in helpers if not helper.cancel()]  # some may not be awake yet
-        wait(busy)
-    for helper in busy:
-        helper.result()
+        outcomes = [helper.take_back() for helper in hired]
+    for error in outcomes:
+        if error is not None:
+            raise error
 
 
 def split(count: int, workers: int, least: int) -> Iterator[tuple[int, int]]:

@@ -26,6 +26,7 @@ LAYERS = {
     "qpcore.cpu": "drivers",
     "qpcore.loops": "drivers",
     "qpcore.threads": "drivers",
+    "qpcore.watch": "drivers",
     "qpcore.gpu": "drivers",
     "qpcore.blocks": "drivers",
     "qpcore.notes": "drivers",

@@ -116,13 +116,52 @@ def test_parts_become_smaller_down_to_the_least(count, workers, least):
     assert sizes[0] <= max(least, count / (2 * workers))
 
 
-def test_there_are_as_many_threads_as_asked_for():
+def test_no_more_threads_work_than_are_asked_for():
     for count in (3, 2):
-        solve(**data(0), settings=Settings(threads=count))
-        deadline = time.monotonic() + 20
-        while len(ours()) > count and time.monotonic() < deadline:  # the others end by themselves
-            time.sleep(0.01)
-        assert 0 < len(ours()) <= count
+        workers, lock = set(), threading.Lock()
+
+        def work(start, stop, workers=workers, lock=lock):
+            with lock:
+                workers.add(threading.current_thread())
+            time.sleep(0.001)
+
+        over_chunks(work, 100, count, 1e3)
+        assert len(workers) == count
+    assert len(ours()) >= 2  # those of the first call wait for the next one
+
+
+def test_helpers_of_another_caller_are_not_waited_for():
+    inside, go = threading.Barrier(3), threading.Event()
+
+    def busy(start, stop):
+        inside.wait(20)
+        go.wait(20)
+
+    done = []
+    other = threading.Thread(target=over_chunks, args=(busy, 2, 2, 1e3))
+    other.start()
+    inside.wait(20)
+    over_chunks(lambda start, stop: done.extend(range(start, stop)), 100, 2, 1e3)
+    assert sorted(done) == list(range(100))
+    go.set()
+    other.join()
+
+
+def test_helpers_without_work_sleep():
+    solve(**data(0), settings=Settings(threads=2))
+    time.sleep(0.05)
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.1
+
+
+def test_a_process_may_end_while_helpers_look_out_for_work():
+    program = """
+import numpy as np, qpcore
+q = np.random.default_rng(0).standard_normal((4096, 10))
+print(qpcore.solve(np.eye(10), q, lb=0.0, settings=qpcore.Settings(threads=3)).solved.all())
+"""
+    assert run(program) == "True"
 
 
 def test_one_thread_or_one_problem_works_in_the_caller():
