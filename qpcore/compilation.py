@@ -14,6 +14,7 @@ from typing import Any, TextIO
 from numba import njit
 from numba.core.compiler_lock import global_compiler_lock
 
+from qpcore.kernels.linked import DRIVERS
 from qpcore.kernels.machine import FASTMATH
 
 try:
@@ -40,7 +41,8 @@ def compiled(function: Callable) -> Any:
     kernels, so the stamp that it compares is made of the kernels' sources too.
     """
     options: Any = {"error_model": "numpy", "fastmath": FASTMATH, "_nrt": False}
-    dispatcher: Any = njit(function, cache=True, nogil=True, **options)
+    options |= {"cache": True, "nogil": True, "pipeline_class": DRIVERS}
+    dispatcher: Any = njit(function, **options)
     dispatcher._cache._cache_file._source_stamp = source_stamp("loops.py")
     _dispatchers.append(dispatcher)
     _share_work(dispatcher)

@@ -13,7 +13,7 @@ from numba import njit, types
 from numba.core import config
 from numba.extending import overload
 
-from qpcore.kernels.linked import PIPELINE
+from qpcore.kernels.linked import KERNELS
 from qpcore.kernels.pack import MaskType, PackType, any_of, broadcast, flip, select, select_mask
 
 # No inline="always" in this file: Numba's inliner deletes stores to arrays of which it does not see
@@ -40,7 +40,7 @@ def kernel(function=None, *, inline=False, makes_arrays=False):
         forceinline=inline,
         no_cpython_wrapper=True,  # kernels are called by drivers only, and packs can't be boxed
         no_cfunc_wrapper=True,
-        pipeline_class=PIPELINE,
+        pipeline_class=KERNELS,
         _nrt=makes_arrays,
     )
 
