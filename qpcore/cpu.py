@@ -6,11 +6,12 @@ import math
 import threading
 from collections import namedtuple
 from collections.abc import Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from qpcore.compilation import announced
+from qpcore.compilation import announced, call
 from qpcore.kernels.adjoint import Derivative, Rules
 from qpcore.kernels.certificate import ACTIVE_SET, COLD, DUAL, GUESSED, RUNNING, is_left_to
 from qpcore.kernels.doubt import IN_DOUBT
@@ -66,7 +67,7 @@ SOLVERS = {ACTIVE_SET: solve_active_sets, COLD: solve_active_sets, DUAL: solve_d
 # each entry of the condensed matrix and of C, by the interior-point method: 0.18 to 0.25 on the
 # paper's profile with n = m = 10, 0.12 at 30, 0.18 at 100. Iterations of a solve; what active set
 # methods and an adjoint take beside it; and microseconds for an entry of an outer product.
-ENTRY, ITERATIONS, QUICK, ADJOINT, OUTER = 0.2, 10, 0.25, 0.25, 2e-4
+ENTRY, ITERATIONS, QUICK, ADJOINT, OUTER = 0.2, 10, 0.2, 0.25, 2e-4
 
 # Gradients of matrices of so many bytes are written past the cache if their rows have so many
 # numbers: smaller arrays stay in it for whoever reads them, and short rows have few whole lines.
@@ -86,10 +87,11 @@ def solve(
 ) -> Result:
     """Solve a batch; with `trace`, note every iterate; `alone`, each problem by itself.
 
-    The arrays of `data` are contiguous and read-only. What a stage leaves undecided goes on to the
+    What a stage leaves undecided goes on to the
     next one, packed anew: a few hard problems in a batch cost no more than they would by
     themselves. Some statuses are IN_DOUBT: SOLVED, if rounding has not fooled the kernels.
     """
+    data = frozen(data)
     batch, traced = data.entry.shape[1], stages[0].max_iterations + 1 if trace else 0
     result = empty_result(batch, sizes, data.Q.dtype, traced)
     result.status.fill(RUNNING)
@@ -133,22 +135,53 @@ def solve_stage(
     alone: bool = False,
 ) -> None:
     """Take all problems through one stage, in place; it computes in the dtype of its tolerance."""
-    batch, dtype, traced = len(result.status), np.dtype(type(stage.tol)), result.trace.shape[1]
-    slots = 1 if alone else slots_for(sizes, dtype)
-    solver = SOLVERS.get(stage.sought, solve_range)
-    size = (elements_of_dual if stage.sought == DUAL else elements)(*sizes[:4], traced)
+    batch, kind, traced = len(result.status), type(stage.tol), result.trace.shape[1]
+    way = way_of(sizes, stage.sought, stage.steps, kind, data.Q.dtype.type, traced, alone)
+    slots, dtype = way.slots, way.dtype
 
     def work(start: int, stop: int) -> None:
-        memory = memory_of(size, dtype, slots)
-        solver(data, result, memory, sizes, stage, start, stop)
+        memory = memory_of(way.numbers, dtype, slots)
+        call(way.solver, way.name, data, result, memory, sizes, stage, start, stop)
 
-    with announced((solver.__name__, kind(dtype, slots), data.Q.dtype)):
-        share = QUICK if stage.sought in SOLVERS else min(1.0, stage.steps / ITERATIONS)
-        shared = len(data.Q) == len(data.A) == len(data.G) == 1
-        over_chunks(work, math.ceil(batch / slots), threads, share * cost(sizes), shared)
+    with announced(way.name):
+        if batch <= slots:
+            work(0, 1)
+        else:
+            shared = len(data.Q) == len(data.A) == len(data.G) == 1
+            over_chunks(work, math.ceil(batch / slots), threads, way.microseconds, shared)
     if dtype != data.Q.dtype:  # what float32 says of float64 data is a guess
         found, spent = np.isin(result.status, ANSWERED), result.status == MAX_ITERATIONS
         result.status[:] = np.where(spent, MAX_ITERATIONS, np.where(found, GUESSED, RUNNING))
+
+
+class Way(NamedTuple):
+    """How a stage goes over problems of a size."""
+
+    solver: Any
+    dtype: np.dtype
+    slots: int
+    numbers: int
+    """How many numbers a slot takes in the workspace."""
+    microseconds: float
+    """What a group of problems takes, roughly."""
+    name: tuple[Any, ...]
+    """What is compiled for it, in words."""
+
+
+@lru_cache(maxsize=256)
+def way_of(
+    sizes: Sizes, sought: int, steps: int, kind: type, data_kind: type, traced: int, alone: bool
+) -> Way:
+    """How a stage that seeks this goes over problems of a size; kept, as it takes 5 microseconds.
+
+    Numbers are of one kind in the workspace, and of another in the data.
+    """
+    dtype, solver = np.dtype(kind), SOLVERS.get(sought, solve_range)
+    slots = 1 if alone else slots_for(sizes, dtype)
+    numbers = (elements_of_dual if sought == DUAL else elements)(*sizes[:4], traced)
+    share = QUICK if sought in SOLVERS else min(1.0, steps / ITERATIONS)
+    name = solver.__name__, kind_of(dtype, slots), np.dtype(data_kind)
+    return Way(solver, dtype, slots, numbers, share * cost(sizes), name)
 
 
 def empty_result(batch: int, sizes: Sizes, dtype: np.dtype, traced: int) -> Result:
@@ -178,7 +211,7 @@ def adjoint(
         else:
             differentiate_range(*given, sizes, rules, start, stop)
 
-    with announced(("gradients", sifted, kind(dtype, slots))):
+    with announced(("gradients", sifted, kind_of(dtype, slots))):
         over_chunks(work, math.ceil(batch / slots), threads, ADJOINT * cost(sizes))
     return derivative
 
@@ -206,7 +239,7 @@ def relaxed(
         memory = memory_for(sizes, dtype, slots)
         relax_range(data, result, memory, sizes, parameters, mu, close, start, stop)
 
-    with announced(("smooth gradients", kind(dtype, slots))):
+    with announced(("smooth gradients", kind_of(dtype, slots))):
         over_chunks(work, math.ceil(batch / slots), threads, cost(sizes))
     return result
 
@@ -235,7 +268,7 @@ def cost(sizes: Sizes) -> float:
     return ENTRY * size * (size + sizes.rows)
 
 
-def kind(dtype: np.dtype, slots: int) -> str:
+def kind_of(dtype: np.dtype, slots: int) -> str:
     """What the code was compiled for, in words."""
     return KINDS[dtype.char, slots > 1]
 

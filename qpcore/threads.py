@@ -23,10 +23,10 @@ from qpcore.watch import watch
 # takes ten, and it begins twenty later, when it has got the interpreter lock. One that is asleep
 # begins after a hundred and more, on a virtual machine whose idle core has to be called back; the
 # caller does not wait for it, and finds it awake the next time.
-WORTH_WAKING = 80.0
+WORTH_WAKING = 150.0
 
 # Parts of a batch have this share of that at least: each takes seven microseconds to begin.
-LEAST_PART = 0.5
+LEAST_PART = 0.3
 
 # So many looks does a thread take for more work before it sleeps, and a caller for the end of work:
 # 0.16 microseconds each, or what others make of a core that they are offered.
