@@ -14,7 +14,6 @@ from qpcore.settings import Settings
 from qpcore.solution import Solution
 from qpcore.solving import solve_problem, solve_there
 
-
 # Types of arguments that lie on no GPU; to ask each one takes a microsecond.
 ON_HOST = {np.ndarray, type(None)}
 

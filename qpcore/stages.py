@@ -69,7 +69,7 @@ STAGES = {
 #
 # mixed: with precision="mixed", a guess in float32, and the active set method on the problems that
 # have one, twice, so that what is left is packed anew (18).
-MOST_ROWS = 1.4
+MOST_ROWS = 1.3
 GUESS = {"tol": 1e-4, "rho": 1e-5, "delta": 1e-5, "floor": 1e-6, "convexity": 1.0, "careful": 0}
 GUESS |= {"leave": 5, "patience": 0}
 ACTIVE = {"sought": ACTIVE_SET, "rho": 1e-8, "delta": 1e-8}

@@ -38,7 +38,7 @@ class Helper:
 
     def __init__(self, number: int) -> None:
         self.free = threading.Lock()
-        self.jobs: SimpleQueue[tuple[Callable[[], Any], threading.Lock] | None] = SimpleQueue()
+        self.jobs: SimpleQueue[list[Callable[[], Any]] | None] = SimpleQueue()
         self.outcomes: SimpleQueue[BaseException | None] = SimpleQueue()
         self.handed, self.done = np.zeros((2, 1), np.int64)
         self.thread = threading.Thread(target=self.serve, name=f"qpcore-{number}", daemon=True)
@@ -46,29 +46,37 @@ class Helper:
 
     def serve(self) -> None:
         """Do one job after the other."""
-        while job := self.jobs.get():
+        while (job := self.jobs.get()) is not None:
             seen = int(self.handed[0])
-            work, begun = job
-            if begun.acquire(blocking=False):
-                self.outcomes.put(error_of(work))
+            if work := popped(job):
+                error = error_of(work)
+                del work  # and with it the caller's arrays
+                self.outcomes.put(error)
                 self.done[0] += 1
-            del job, work  # and with it the caller's arrays
             watch(self.handed, seen, LOOKS)
 
     def hand(self, work: Callable[[], Any]) -> None:
         """Give it something to do; only for who has taken `free`."""
-        self.begun, self.ends = threading.Lock(), int(self.done[0])
+        self.job, self.ends = [work], int(self.done[0])
         self.handed[0] += 1
-        self.jobs.put((work, self.begun))
+        self.jobs.put(self.job)
 
     def take_back(self) -> BaseException | None:
         """Wait for the end of the work, and say what it raised; what was not begun will not be."""
         error = None
-        if not self.begun.acquire(blocking=False):
+        if not popped(self.job):
             watch(self.done, self.ends, LOOKS)
             error = self.outcomes.get()
         self.free.release()
         return error
+
+
+def popped(job: list[Callable[[], Any]]) -> Callable[[], Any] | None:
+    """Take the work out of a job, unless another thread was faster."""
+    try:
+        return job.pop()
+    except IndexError:
+        return None
 
 
 def error_of(work: Callable[[], Any]) -> BaseException | None:
