@@ -1,9 +1,11 @@
 """Compile kernels for the CPU as what they are: code that drivers link in, never run by itself.
 
-Numba makes machine code of every function as soon as it is compiled, and again of all that it
-calls. A driver's function has the intermediate code of its kernels linked into it, so none of
-theirs is ever run. Without it a first solve compiles in four fifths of the time. What is linked in
-is then also as the optimiser left it, not as prepared for the machine: solves take up to 5 % less.
+Numba optimises every function as soon as it is compiled, with all that it calls, and makes machine
+code of it. A driver's function has the intermediate code of its kernels linked into it and is then
+optimised as a whole, so that the kernels need neither. Without, a first solve compiles in three
+fifths of the time: 138 seconds of the processor instead of 232 for twelve loops. Answers and
+gradients have the same bits, and small problems take up to 5 % less. (To leave out the passes over
+single functions before linking as well gains nothing: then the driver's take longer.)
 """
 
 from typing import Any
@@ -17,7 +19,10 @@ TRIED = ((0, 68),)
 
 
 class LinkedLibrary(JITCodeLibrary):
-    """Optimised intermediate code of a kernel and of what it calls, without machine code."""
+    """Intermediate code of a kernel and of what it calls, without machine code."""
+
+    def _optimize_final_module(self) -> None:
+        """Do nothing: the driver's own library optimises all that is linked into it."""
 
     def _finalize_final_module(self) -> None:
         self._finalize_dynamic_globals()
