@@ -1,5 +1,6 @@
 """Fixtures of the tests, and who compiles what."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -12,14 +13,39 @@ import numpy as np
 import pytest
 
 from qpcore import Settings, Untrusted, cpu, loops, solve, threads, vjp
+from qpcore.kernels.sift import LEAST_SIFTED
 
-# Code that many files need, and that takes most of the time of a run with an empty cache. What is
-# compiled in one process shares kernels.
+# Compilation makes so many objects that last that looking for dead ones took 8 % of its time.
+gc.set_threshold(20_000, 10, 10)
+
+# What each of two workers compiles before its first test, half of the work of a run with an empty
+# cache: dtype, number of variables, the way a problem goes. Kernels are shared by all that one
+# process compiles for a dtype and a kind of size, except most of the dual form's, whose arrays lie
+# otherwise. Seconds of the processor: 16 for the first way of a dtype and kind, 8 for gradients, 14
+# for the dual form (18 where nothing is shared), 5 for any other loop; so 68 and 83. The last part
+# is for a test late in the second worker's first file; meanwhile the first one begins with others.
+LARGE = cpu.MOST_IN_PACKS + 1
 SHARES = [
-    ("float64", 2, Untrusted.SMOOTH),
-    ("float32", 2, Untrusted.LEAVE),
-    ("float64", cpu.MOST_IN_PACKS + 1, Untrusted.LEAVE),
+    [
+        ("float64", 2, "interior"),
+        ("float64", 2, "smooth"),
+        ("float64", 2, "bounds"),
+        ("float64", 2, "many rows"),
+        ("float64", 2, "dual"),
+        ("float32", 2, "dual"),
+    ],
+    [
+        ("float32", 2, "interior"),
+        ("float32", 2, "bounds"),
+        ("float64", 2, "mixed"),
+        ("float64", LARGE, "interior"),
+        ("float64", LARGE, "bounds"),
+        ("float64", LARGE, "many rows"),
+        ("float64", LARGE, "dual"),
+    ],
 ]
+WITH_GRADIENTS = "interior", "smooth", "many rows"
+SETTINGS = {"smooth": Settings(untrusted=Untrusted.SMOOTH), "mixed": Settings(precision="mixed")}
 
 
 def pytest_collection_finish():
@@ -38,12 +64,25 @@ def pytest_runtestloop(session):
     if len(session.items) < 1000:
         return
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw9").removeprefix("gw"))
-    for dtype, n, untrusted in SHARES[number : number + 1]:
-        eye, ones = np.eye(n, dtype=dtype), np.ones(n, dtype)
-        # The constraints are active without multipliers, so that the derivative is not trusted, and
-        # twice, so that they are too many rows for the dual form.
-        G, h = np.tile(eye, (2, 1)), np.tile(ones, 2)
-        solution = solve(eye, -ones, G, h, settings=Settings(untrusted=untrusted))
+    for share in SHARES[number : number + 1]:
+        for part in share:
+            compile_for(*part)
+
+
+def compile_for(dtype, n, way):
+    """Solve one problem this way, and differentiate where its gradients have code of their own.
+
+    The constraints are active without multipliers, so that the derivative is not trusted.
+    """
+    eye, ones = np.eye(n, dtype=dtype), np.ones(n, dtype)
+    many = max(LEAST_SIFTED, 2 * n)
+    constraints = {
+        "bounds": {"ub": ones},
+        "dual": {"G": eye[:1], "h": ones[:1]},
+        "many rows": {"G": np.resize(eye, (many, n)), "h": np.ones(many, dtype)},
+    }.get(way, {"G": eye[:1], "h": ones[:1], "ub": ones})
+    solution = solve(eye, -ones, **constraints, settings=SETTINGS.get(way, Settings()))
+    if way in WITH_GRADIENTS:
         vjp(solution, dx=ones)
 
 

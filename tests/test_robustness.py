@@ -203,7 +203,7 @@ class Fragile(Solver):
 
 
 def test_worker_outlives_its_solver():
-    worker = Worker(Fragile(), limit=0.3, patience=5)
+    worker = Worker(Fragile(), limit=0.3, patience=2)
     try:
         for code, reason in {
             11: "stopped after 0.3 s",

@@ -2,7 +2,8 @@
 
 Numba optimises every function as soon as it is compiled, with all that it calls, and makes machine
 code of it. A driver's loop has the intermediate code of its kernels linked into it, so theirs is
-never run, and optimised again with it. Without both a first solve compiles in 0.6 of the time.
+never run, and is optimised again with it. Without both, a first solve compiles in 0.6 of the time:
+138 seconds of the processor instead of 232 for twelve loops.
 
 Numba also keeps every function in the driver's code such that others may call it, and hands it all
 it might be given: a workspace of arrays is some hundred numbers, copied at every call. Nobody else
