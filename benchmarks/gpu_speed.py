@@ -175,14 +175,14 @@ def occupancy(device: str) -> list[dict]:
     """Registers, local memory and blocks of what has been launched, and bytes per problem."""
     if device != "cuda":
         raise Skipped("no GPU")
-    from qpcore import gpu, solving
+    from qpcore import gpu, handover
     from qpcore.plans import plan
     from qpcore.problem import Problem
 
     rows = []
     for workload in TIMED:
         problem = Problem.parse(**data_of(workload))
-        data, sizes = solving.data_of(problem), solving.sizes_of(problem)
+        data, sizes = handover.data_of(problem), handover.sizes_of(problem)
         chosen = plan(data, sizes, 0, gpu.described(0))
         kernel = gpu.compiled("solve", chosen.fits)
         registers, local = kernel.get_regs_per_thread(), kernel.get_local_mem_per_thread()

@@ -15,6 +15,7 @@ from qpcore.compilation import announced, call
 from qpcore.kernels.adjoint import Derivative, Rules
 from qpcore.kernels.certificate import ACTIVE_SET, COLD, DUAL, GUESSED, RUNNING, is_left_to
 from qpcore.kernels.doubt import IN_DOUBT
+from qpcore.kernels.exact import VECTORS, Exact
 from qpcore.kernels.ipm import Parameters
 from qpcore.kernels.pack import PACK_BYTES, lanes_of
 from qpcore.kernels.quality import Certificate
@@ -33,6 +34,7 @@ from qpcore.kernels.workspace import (
 from qpcore.loops import (
     differentiate_range,
     differentiate_sifted,
+    measure_range,
     outer_products,
     relax_range,
     solve_active_sets,
@@ -66,8 +68,9 @@ SOLVERS = {ACTIVE_SET: solve_active_sets, COLD: solve_active_sets, DUAL: solve_d
 # What work takes, roughly, to decide whether threads are woken for it. Microseconds of a pack for
 # each entry of the condensed matrix and of C, by the interior-point method: 0.18 to 0.25 on the
 # paper's profile with n = m = 10, 0.12 at 30, 0.18 at 100. Iterations of a solve; what active set
-# methods and an adjoint take beside it; and microseconds for an entry of an outer product.
-ENTRY, ITERATIONS, QUICK, ADJOINT, OUTER = 0.2, 10, 0.2, 0.25, 2e-4
+# methods and an adjoint take beside it; and microseconds for an entry of a matrix that is measured,
+# and of an outer product.
+ENTRY, ITERATIONS, QUICK, ADJOINT, MEASURE, OUTER = 0.2, 10, 0.2, 0.25, 1e-3, 2e-4
 
 # Gradients of matrices of so many bytes are written past the cache if their rows have so many
 # numbers: smaller arrays stay in it for whoever reads them, and short rows have few whole lines.
@@ -242,6 +245,20 @@ def relaxed(
     with announced(("smooth gradients", kind_of(dtype, slots))):
         over_chunks(work, math.ceil(batch / slots), threads, cost(sizes))
     return result
+
+
+def measure(data: Data, answer: Vectors, places: np.ndarray, threads: int) -> Exact:
+    """Measure the answers of some problems of a batch exactly: (len(places),) float64, each."""
+    data, answer = frozen(data), frozen(answer)
+    out, n = np.empty((len(places), len(Exact._fields))), data.q.shape[1]
+
+    def work(start: int, stop: int) -> None:
+        measure_range(data, answer, places, out, np.empty((VECTORS, n)), start, stop)
+
+    with announced(("measures", data.Q.dtype)):
+        entries = n * (n + data.G.shape[1] + data.A.shape[1])
+        over_chunks(work, len(places), threads, MEASURE * entries)
+    return Exact(*out.T)
 
 
 def empty_derivative(batch: int, sizes: Sizes, dtype: np.dtype) -> Derivative:

@@ -11,6 +11,7 @@ import numpy as np
 from qpcore import cpu, devices
 from qpcore.errors import GradientError
 from qpcore.gradients import Shares
+from qpcore.handover import data_of, sizes_of
 from qpcore.kernels.adjoint import Derivative as Found
 from qpcore.kernels.adjoint import Rules
 from qpcore.kernels.quality import Certificate
@@ -18,7 +19,7 @@ from qpcore.kernels.transfer import Vectors
 from qpcore.problem import DROPPED, NO_LIMIT, Problem
 from qpcore.settings import Untrusted
 from qpcore.solution import Solution, Trust
-from qpcore.solving import data_of, sizes_of, threads_for
+from qpcore.solving import threads_for
 from qpcore.stages import interior_stages
 from qpcore.status import Status
 

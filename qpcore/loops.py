@@ -6,6 +6,7 @@ from qpcore.kernels.adjoint import differentiate, store_derivative
 from qpcore.kernels.certificate import ACTIVE_SET, MINIMUM
 from qpcore.kernels.doubt import doubt
 from qpcore.kernels.dual import solve_dual
+from qpcore.kernels.exact import measure
 from qpcore.kernels.ipm import solve_problem
 from qpcore.kernels.kept import load_kept, load_kept_cotangents, sizes_of_kept, store_kept
 from qpcore.kernels.machine import team_of_one
@@ -134,3 +135,12 @@ def outer_products(out, a, b, c, d, shift, past, start, stop):
             add_outer_products(out, a, b, c, d, k)
     if past:
         wait_for_stores()  # pyright: ignore[reportCallIssue]
+
+
+@compiled
+def measure_range(data, answer, places, out, room, start, stop):
+    """Measure the answers of problems at places[start..stop], exactly, into rows of `out`."""
+    for k in range(start, stop):
+        measures = measure(data, answer, room, places[k])
+        for i in range(len(measures)):
+            out[k, i] = measures[i]

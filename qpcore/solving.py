@@ -9,10 +9,10 @@ import numpy as np
 from qpcore import cpu, devices, there
 from qpcore.arrays import made
 from qpcore.errors import ProblemError
+from qpcore.handover import data_of, sizes_of
 from qpcore.kernels.doubt import IN_DOUBT
 from qpcore.kernels.transfer import Result
-from qpcore.kernels.workspace import Data, Sizes
-from qpcore.problem import CORE_AXES, Problem
+from qpcore.problem import Problem
 from qpcore.problem_there import problem_of
 from qpcore.promise import take_back
 from qpcore.settings import Settings
@@ -26,10 +26,6 @@ from qpcore.trace import Trace
 # pack: 174 and 191 at 10, 213 and 283 at 24, 340 and 653 at 50, 1118 and 4000 at 100. Smaller ones
 # keep the bits that they have in a batch.
 LEAST_ALONE = 24
-
-# The entry of every argument that one problem uses.
-ONE_PROBLEM = np.zeros((len(CORE_AXES), 1), np.int64)
-ONE_PROBLEM.setflags(write=False)
 
 
 def solve_problem(
@@ -117,30 +113,3 @@ def trace_of(result: Result, batch: tuple[int, ...]) -> Trace:
     reached = int(result.iterations.max(initial=0)) + 1
     kinds = np.moveaxis(result.trace[:, :reached], -1, 0)
     return Trace(*(np.ascontiguousarray(notes).reshape(*batch, reached) for notes in kinds))
-
-
-def data_of(problem: Problem) -> Data:
-    """The problem as the drivers take it, read-only."""
-    arrays = problem.all_compact()
-    return Data._make([*arrays, entry_of(problem, arrays)])
-
-
-def entry_of(problem: Problem, arrays: list[np.ndarray]) -> np.ndarray:
-    """Row of each array that each problem uses: int64, (arrays, batch_size)."""
-    if problem.batch_size == 1:
-        return ONE_PROBLEM
-    entry = np.zeros((len(arrays), problem.batch_size), np.int64)
-    for place, array in enumerate(arrays):
-        if len(array) != 1:
-            entry[place] = problem.index(Data._fields[place])
-    entry.setflags(write=False)
-    return entry
-
-
-def sizes_of(problem: Problem) -> Sizes:
-    """Sizes, and the ranges of rows of [G; I] that have an upper and a lower side."""
-    n, m, p = problem.n, problem.m, problem.p
-    has_box = problem.lb is not None or problem.ub is not None
-    first = (0 if problem.h is not None else m, 0 if problem.h_lower is not None else m)
-    last = (m + n * (problem.ub is not None), m + n * (problem.lb is not None))
-    return Sizes(n, m, p, m + n * has_box, first, last)

@@ -14,6 +14,7 @@ import numpy as np
 from qpcore import devices, there
 from qpcore.errors import ProblemError
 from qpcore.gradients import Shares
+from qpcore.handover import sizes_of
 from qpcore.kernels.quality import Certificate
 from qpcore.kernels.transfer import Vectors
 from qpcore.libraries import library_of
@@ -22,7 +23,6 @@ from qpcore.problem import Problem
 from qpcore.problem_there import DTYPES, dtype_name
 from qpcore.settings import Untrusted
 from qpcore.solution import Gradients, Solution, Trust
-from qpcore.solving import sizes_of
 from qpcore.status import Status
 
 

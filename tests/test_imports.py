@@ -44,6 +44,7 @@ LAYERS = {
     "qpcore.promise": "api",
     "qpcore.stages": "api",
     "qpcore.solving": "api",
+    "qpcore.handover": "api",
     "qpcore.closest": "api",
     "qpcore.sides": "api",
     "qpcore.closest_gradients": "api",

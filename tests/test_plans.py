@@ -5,7 +5,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from qpcore import DeviceError, devices, solve, solving
+from qpcore import DeviceError, devices, handover, solve
 from qpcore.kernels.workspace import elements
 from qpcore.plans import MOST_LANES, THREADS, Device, places_of, plan
 from qpcore.problem import Problem
@@ -19,7 +19,7 @@ def planned(n, m, p, batch, dtype=np.float64, shared=False, device=H100):
     Q, G, A = (np.zeros((*lead, k, n), dtype) for k in (n, m, p))
     q, h, b = (np.zeros((batch, k), dtype) for k in (n, m, p))
     problem = Problem.parse(Q, q, G, h, A, b)
-    return plan(solving.data_of(problem), solving.sizes_of(problem), 0, device)
+    return plan(handover.data_of(problem), handover.sizes_of(problem), 0, device)
 
 
 @pytest.mark.parametrize("size", [(1, 0, 0), (10, 10, 0), (32, 64, 8), (64, 20, 16), (100, 100, 0)])

@@ -6,7 +6,8 @@ from checks import WIDEST, answers
 from oracle import full
 from problems import Form, known
 
-from qpcore import Problem, Settings, Solution, Status, promise, solve, solving
+from qpcore import Problem, Settings, Solution, Status, cpu, handover, promise, solve, solving
+from qpcore.kernels.transfer import Vectors
 
 F64 = np.float64
 
@@ -44,15 +45,42 @@ def exact_mass(data, point):
     return float(rows.max()), float(dual.max()), float(gap)
 
 
+def measured(solution):
+    """What the kernels measure of every problem."""
+    problem = solution.problem
+    flat = (v.reshape(problem.batch_size, v.shape[-1]) for v in promise.answer_of(solution))
+    answer, everyone = Vectors(*flat), np.arange(problem.batch_size)
+    return cpu.measure(handover.data_of(problem), answer, everyone, threads=1)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_rounding_is_epsilon_times_the_mass(form):
+def test_exact_measures_are_those_of_the_solution(form, dtype):
+    problems = known(form, seed=3, batch=(2, 3)).astype(dtype)
+    solution = solve(**problems.data, throw=False)
+    rng = np.random.default_rng(4)
+    for part in promise.answer_of(solution):  # residuals of all kinds, limits of all signs
+        part += rng.choice([0, -1, 1], part.shape) * rng.random(part.shape).astype(dtype)
+    found = measured(solution)
+    for name, measure in {
+        "primal": solution.primal_residual, "primal_size": solution.primal_scale,
+        "dual": solution.dual_residual, "dual_size": solution.dual_scale,
+        "gap": solution.duality_gap, "gap_size": solution.gap_scale,
+        "objective": solution.objective,
+    }.items():  # fmt: skip
+        expected = measure().reshape(-1)
+        np.testing.assert_allclose(getattr(found, name), expected, rtol=1e-12, atol=1e-13)
+    assert (found.primal > 0).all() or not form.m
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_masses_are_sums_of_magnitudes(form):
     data = known(form, seed=3, batch=(2, 2)).data
     solution = solve(**data, throw=False)
-    part = promise.part_of(solution, np.arange(4))
-    found = promise.rounding(part)
+    found = measured(solution)
     for i, (_, problem, point) in enumerate(answers(solution, data)):
-        expected = 2.0**-52 * np.array(exact_mass(problem, point))
-        np.testing.assert_allclose([v[i] for v in found], expected, rtol=1e-12)
+        masses = found.primal_mass[i], found.dual_mass[i], found.gap_mass[i]
+        np.testing.assert_allclose(masses, exact_mass(problem, point), rtol=1e-12)
 
 
 def test_what_cancels_beyond_recognition_is_taken_back():

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from problems import Form, known
 
-from qpcore import Settings, Status, cpu, solving, vjp
+from qpcore import Settings, Status, cpu, handover, vjp
 from qpcore import solve as solve_here
 from qpcore.kernels.transfer import Vectors
 from qpcore.linearise import rules_of
@@ -110,8 +110,8 @@ def arguments(given):
     """What the drivers take: data, sizes, stages."""
     problem = Problem.parse(**given)
     return (
-        solving.data_of(problem),
-        solving.sizes_of(problem),
+        handover.data_of(problem),
+        handover.sizes_of(problem),
         interior_stages(problem.dtype, SETTINGS),
     )
 

@@ -23,20 +23,20 @@ from qpcore.kernels.pack import MaskType, PackType, any_of, broadcast, flip, sel
 FASTMATH = {"contract"}
 
 
-def kernel(function=None, *, inline=False, makes_arrays=False):
+def kernel(function=None, *, inline=False, makes_arrays=False, fastmath=FASTMATH):
     """Compile a kernel function for the CPU and CUDA; leave it plain Python under the simulator.
 
     Reference counts of arrays, a locked instruction each, once took nearly half of the time of
     small problems. Kernels do without them; only functions that return arrays must have them.
     """
     if function is None:
-        return lambda f: kernel(f, inline=inline, makes_arrays=makes_arrays)
+        return lambda f: kernel(f, inline=inline, makes_arrays=makes_arrays, fastmath=fastmath)
     if config.ENABLE_CUDASIM:
         return function
     return njit(
         function,
         error_model="numpy",
-        fastmath=FASTMATH,
+        fastmath=fastmath,
         forceinline=inline,
         no_cpython_wrapper=True,  # kernels are called by drivers only, and packs can't be boxed
         no_cfunc_wrapper=True,
