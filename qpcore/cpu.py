@@ -152,7 +152,7 @@ def solve_stage(
         else:
             shared = len(data.Q) == len(data.A) == len(data.G) == 1
             over_chunks(work, math.ceil(batch / slots), threads, way.microseconds, shared)
-    if dtype != data.Q.dtype:  # what float32 says of float64 data is a guess
+    if dtype.itemsize < data.Q.itemsize:  # what float32 says of float64 data is a guess
         found, spent = np.isin(result.status, ANSWERED), result.status == MAX_ITERATIONS
         result.status[:] = np.where(spent, MAX_ITERATIONS, np.where(found, GUESSED, RUNNING))
 

@@ -81,13 +81,15 @@ def move_block(typing_context, out, row, column, down, right, values, entries, i
     lanes = out.dtype.lanes
     vector = vector_type(out.dtype)
     itemsize = values.dtype.bitwidth // 8
-    narrow = values.dtype != out.dtype.dtype  # float64 to float32
+    other = values.dtype.bitwidth - out.dtype.dtype.bitwidth  # how much wider the values are
 
     def codegen(context, builder, sig, args):
         wide = ir.VectorType(context.get_data_type(values.dtype), lanes)
 
-        def narrowed(numbers):
-            return builder.fptrunc(numbers, vector) if narrow else numbers
+        def converted(numbers):
+            if other == 0:
+                return numbers
+            return (builder.fptrunc if other > 0 else builder.fpext)(numbers, vector)
 
         numbers = (1, 2, 3, 4, 7, 8)
         row, column, down, right, i, j = (
@@ -99,7 +101,7 @@ def move_block(typing_context, out, row, column, down, right, values, entries, i
         for entry in cgutils.unpack_tuple(builder, args[6]):
             place = cgutils.get_item_pointer(context, builder, values, source, [entry, i, j])
             row_of = builder.bitcast(place, wide.as_pointer())
-            block.append(narrowed(builder.load(row_of, align=itemsize)))
+            block.append(converted(builder.load(row_of, align=itemsize)))
         for pack in _transposed(builder, block, lanes):
             place = cgutils.get_item_pointer(context, builder, out, target, [row, column])
             builder.store(pack, place, align=out.dtype.dtype.bitwidth // 8)
