@@ -23,6 +23,7 @@ from qpcore.kernels.transfer import (
     load_cotangents,
     load_point,
     load_progress,
+    load_solved,
     store,
 )
 from qpcore.kernels.workspace import (
@@ -85,7 +86,7 @@ def differentiate_range(data, answer, cotangents, derivative, memory, sizes, rul
     packs = as_elements(memory)  # pyright: ignore[reportCallIssue]  a Numba intrinsic
     work = carve(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
     for group in range(start, stop):
-        load(work, data, sizes, group * slots, slots, group > start, team)
+        load_solved(work, data, sizes, group * slots, slots, group > start, team)
         load_cotangents(work, answer, cotangents, sizes, group * slots, slots, team)
         differentiate(work, rules, sizes, team)
         store_derivative(derivative, work, sizes, group * slots, slots, team)

@@ -16,7 +16,7 @@ from qpcore.kernels.quality import ROUGH, certify, polish, probe
 from qpcore.kernels.refine import Target, aim_from_zero, copy, refine, set_zero
 from qpcore.kernels.scaling import from_original, to_original
 from qpcore.kernels.sharpen import sharpen
-from qpcore.kernels.transfer import store_adjoint, store_vector
+from qpcore.kernels.transfer import store_points
 
 # How an answer is differentiated. rho, delta: regularisation of the factor. mu: that of the barrier
 # problem, in the units of the data; zero for the problem itself. enough: residual, relative to the
@@ -92,15 +92,11 @@ def scale_answer(work, sizes, team):
 @kernel
 def store_derivative(derivative, work, sizes, first, slots, team):
     """Hand out the solution of the adjoint system, the answer it belongs to, and certificates."""
-    store_adjoint(derivative.adjoint, work, sizes, first, slots, team)
-    answer, point, trace = derivative.answer, work.step, as_floats(work.outcome.trace)
-    for slot in range(slots):
-        i = first + slot
-        if i < answer.x.shape[0]:
-            store_vector(answer.x[i], point.x, 0, True, slot, team)
-            store_vector(answer.y[i], point.y, 0, True, slot, team)
-            store_vector(answer.z[i], point.v, 0, True, slot, team)
-            store_vector(answer.z_box[i], point.v, sizes.m, True, slot, team)
-            for column in range(team.lane, derivative.certificate.shape[1], team.width):
-                derivative.certificate[i, column] = trace[0, column, slot]
+    barrier(team)
+    store_points(derivative.adjoint, work.at, sizes, first, slots, team)
+    store_points(derivative.answer, work.step, sizes, first, slots, team)
+    certificate, trace = derivative.certificate, as_floats(work.outcome.trace)
+    for slot in range(min(slots, certificate.shape[0] - first)):
+        for column in range(team.lane, certificate.shape[1], team.width):
+            certificate[first + slot, column] = trace[0, column, slot]
     barrier(team)

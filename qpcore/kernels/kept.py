@@ -7,14 +7,8 @@ from qpcore.kernels.machine import barrier, kernel
 from qpcore.kernels.pack import PackType
 from qpcore.kernels.packed import as_floats, entries_of_slots, move_block
 from qpcore.kernels.sift import limit_of
-from qpcore.kernels.transfer import (
-    load_limits,
-    load_matrix,
-    load_Q,
-    load_vector,
-    prepare,
-    store_vector,
-)
+from qpcore.kernels.transfer import load_matrix, load_Q, prepare_sound
+from qpcore.kernels.vectors import load_entries, load_limits, load_rows, store_vector
 from qpcore.kernels.workspace import Sizes
 
 # ---- in ------------------------------------------------------------------------------------------
@@ -40,38 +34,38 @@ def load_kept(work, data, kept, sizes, first, slots, team):
 
     A slot with fewer rows than the others is filled up with rows of zeros, without limits.
     """
-    qp, batch = work.qp, data.entry.shape[1]
+    qp, m, rows, entry = work.qp, sizes.m, sizes.rows, data.entry
     load_Q(qp, data, first, slots, team)
-    load_rows(qp.Gt, data.G, kept, slots)
+    load_kept_rows(qp.Gt, data.G, kept, slots)
     if sizes.p > 0:
         load_matrix(qp.K, sizes.n, True, data.A, data.entry[4], first, slots, team)
+    load_entries(qp.q, data.q, entry[1], first, slots, team)
+    if sizes.p > 0:
+        load_entries(qp.b, data.b, entry[5], first, slots, team)
     for slot in range(slots):
-        problem = min(first + slot, batch - 1)
-        load_vector(qp.q, data.q, data.entry[1, problem], slot, team)
-        if sizes.p > 0:
-            load_vector(qp.b, data.b, data.entry[5, problem], slot, team)
-        load_kept_limits(qp, 0, data.h, data.entry[3, problem], kept, slot)
-        load_kept_limits(qp, 1, data.h_lower, data.entry[8, problem], kept, slot)
-        load_limits(qp, 0, sizes.m, sizes.rows, data.ub, data.entry[7, problem], slot, team)
-        load_limits(qp, 1, sizes.m, sizes.rows, data.lb, data.entry[6, problem], slot, team)
+        problem = min(first + slot, entry.shape[1] - 1)
+        load_kept_limits(qp, 0, data.h, entry[3, problem], kept, slot)
+        load_kept_limits(qp, 1, data.h_lower, entry[8, problem], kept, slot)
+    load_limits(qp, 0, m, rows, data.ub, entry[7], first, slots, team)
+    load_limits(qp, 1, m, rows, data.lb, entry[6], first, slots, team)
     barrier(team)
-    prepare(work, sizes, True, team)
+    prepare_sound(work, sizes, True, team)
 
 
-def load_rows(Gt, G, kept, slots):
+def load_kept_rows(Gt, G, kept, slots):
     """Kept rows of G, as columns."""
     for k in range(Gt.shape[1]):
         Gt[:, k] = G.reshape(-1, G.shape[2])[kept.places[k]]
 
 
-@overload(load_rows)
-def _load_rows(Gt, G, kept, slots):
-    chosen = load_rows_as_packs if isinstance(Gt.dtype, PackType) else load_rows_as_floats
+@overload(load_kept_rows)
+def _load_kept_rows(Gt, G, kept, slots):
+    chosen = load_kept_rows_as_packs if isinstance(Gt.dtype, PackType) else load_kept_rows_as_floats
     return lambda Gt, G, kept, slots: chosen(Gt, G, kept, slots)
 
 
 @kernel
-def load_rows_as_floats(Gt, G, kept, slots):
+def load_kept_rows_as_floats(Gt, G, kept, slots):
     """Row by row of one problem."""
     for k in range(Gt.shape[1]):
         entry, row = divmod(kept.places[k], G.shape[1])
@@ -80,18 +74,21 @@ def load_rows_as_floats(Gt, G, kept, slots):
 
 
 @kernel
-def load_rows_as_packs(Gt, G, kept, slots):
+def load_kept_rows_as_packs(Gt, G, kept, slots):
     """The k-th row of every slot at a time, in blocks as in `transfer.load_packs`."""
     n, numbers = Gt.shape[0], as_floats(Gt)
-    flat, whole = G.reshape(G.shape[0] * G.shape[1], 1, n), n - n % slots
+    flat = G.reshape(G.shape[0] * G.shape[1], 1, n)
     for k in range(Gt.shape[1]):
         places = entries_of_slots(Gt, kept.places, k * slots)
-        for j in range(0, whole, slots):
-            move_block(Gt, j, k, 1, 0, flat, places, 0, j)
-        for slot in range(slots):
-            place = kept.places[k * slots + slot]
-            for j in range(whole, n):
-                numbers[j, k, slot] = flat[place, 0, j]
+        if n >= slots:
+            for start in range(0, n, slots):
+                j = min(start, n - slots)
+                move_block(Gt, j, k, 1, 0, flat, places, 0, j)
+        else:
+            for slot in range(slots):
+                place = kept.places[k * slots + slot]
+                for j in range(n):
+                    numbers[j, k, slot] = flat[place, 0, j]
     for slot in range(slots):
         for k in range(kept.counts[slot], Gt.shape[1]):
             for j in range(n):
@@ -112,16 +109,16 @@ def load_kept_limits(qp, side, values, entry, kept, slot):
 def load_kept_cotangents(work, answer, cotangents, kept, sizes, first, slots, team):
     """Bring answers and cotangents into the places where `differentiate` expects them."""
     at, residual, m = work.at, work.residual, sizes.m
-    for slot in range(slots):
-        i = min(first + slot, cotangents.x.shape[0] - 1)
-        for point, x, y, v in (
-            (answer, at.x, at.y, at.v),
-            (cotangents, residual.Qx, residual.Ax, residual.sides[0]),
-        ):
-            load_vector(x, point.x, i, slot, team)
-            load_vector(y, point.y, i, slot, team)
+    for point, x, y, v in (
+        (answer, at.x, at.y, at.v),
+        (cotangents, residual.Qx, residual.Ax, residual.sides[0]),
+    ):
+        load_rows(x, point.x, first, slots, team)
+        load_rows(y, point.y, first, slots, team)
+        load_rows(v[m:], point.z_box, first, slots, team)
+        for slot in range(slots):
+            i = min(first + slot, point.z.shape[0] - 1)
             load_kept_vector(v, point.z, i, kept, m, slot)
-            load_vector(v[m:], point.z_box, i, slot, team)
     barrier(team)
 
 

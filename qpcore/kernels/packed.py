@@ -72,6 +72,23 @@ def entries_of_slots(typing_context, packs, entries, first):
 
 
 @intrinsic
+def consecutive_slots(typing_context, packs, count, first):
+    """Return `first` and the numbers behind it, one a lane; count - 1 stands for what is beyond."""
+    lanes = packs.dtype.lanes
+
+    def codegen(context, builder, sig, args):
+        start = context.cast(builder, args[2], first, types.intp)
+        last = builder.sub(context.cast(builder, args[1], count, types.intp), start.type(1))
+        found = []
+        for lane in range(lanes):
+            index = builder.add(start, start.type(lane))
+            found.append(builder.select(builder.icmp_signed("<", index, last), index, last))
+        return context.make_tuple(builder, sig.return_type, found)
+
+    return types.UniTuple(types.intp, lanes)(packs, count, first), codegen
+
+
+@intrinsic
 def move_block(typing_context, out, row, column, down, right, values, entries, i, j):
     """Move neighbours values[entry, i, j:] of the entry of every lane to packs of `out`.
 
@@ -109,6 +126,30 @@ def move_block(typing_context, out, row, column, down, right, values, entries, i
         return context.get_dummy_value()
 
     return types.void(out, row, column, down, right, values, entries, i, j), codegen
+
+
+@intrinsic
+def hand_out_block(typing_context, out, i, j, packs, k):
+    """Write packs[k:], as many as there are lanes, to out[i:, j:], of each lane's problem a row."""
+    lanes = packs.dtype.lanes
+    vector, itemsize = vector_type(packs.dtype), out.dtype.bitwidth // 8
+
+    def codegen(context, builder, sig, args):
+        i, j, k = (context.cast(builder, args[n], sig.args[n], types.intp) for n in (1, 2, 4))
+        source = arrayobj.make_array(packs)(context, builder, args[3])
+        target = arrayobj.make_array(out)(context, builder, args[0])
+        block = []
+        for number in range(lanes):
+            index = builder.add(k, k.type(number))
+            place = cgutils.get_item_pointer(context, builder, packs, source, [index])
+            block.append(builder.load(place, align=itemsize))
+        for row in _transposed(builder, block, lanes):
+            place = cgutils.get_item_pointer(context, builder, out, target, [i, j])
+            builder.store(row, builder.bitcast(place, vector.as_pointer()), align=itemsize)
+            i = builder.add(i, i.type(1))
+        return context.get_dummy_value()
+
+    return types.void(out, i, j, packs, k), codegen
 
 
 def _transposed(builder, block, lanes):

@@ -66,16 +66,22 @@ def largest_curvature(qp, sizes, team):
 
 @kernel
 def choose_factors(qp, scale, sizes, team):
-    """Turn norms into factors 1/sqrt(norm); ones, and False, where all norms are near one."""
+    """Turn norms into factors 1/sqrt(norm), or ones where all norms are near one already.
+
+    Returned is where they are not; if they are everywhere, norms are left as they are.
+    """
     one, near = like(1, scale.x[0]), like(NEAR, scale.x[0])
-    most = one
+    most, least = one, one
     for norms, size in ((scale.per_x, sizes.n), (scale.per_y, sizes.p), (scale.per_rows, sizes.m)):
         for i in range(team.lane, size, team.width):
             norms[i] = where(norms[i] > 0, norms[i], one)
-            most = larger(most, larger(norms[i], one / norms[i]))
+            most = larger(most, norms[i])
+            least = where(norms[i] < least, norms[i], least)
     curvature = largest_curvature(qp, sizes, team)
-    most = larger(team_max(most, team), where(curvature > 0, one / curvature, one))
-    far = most > near
+    least = where((curvature > 0) & (curvature < least), curvature, least)
+    far = (team_max(most, team) > near) | (-team_max(-least, team) * near < one)
+    if not any_lane(far):
+        return far
     for norms, size in ((scale.per_x, sizes.n), (scale.per_y, sizes.p), (scale.per_rows, sizes.m)):
         for i in range(team.lane, size, team.width):
             norms[i] = where(far, one / math.sqrt(norms[i]), one)

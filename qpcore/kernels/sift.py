@@ -13,7 +13,7 @@ from qpcore.kernels.linalg import scatter
 from qpcore.kernels.machine import kernel
 from qpcore.kernels.neighbours import lanes_along, pack_of_vector, zeros_along
 from qpcore.kernels.rows import TILE, add_sums, column, dot_rows_plain, four, packs_of, plus
-from qpcore.kernels.transfer import INFINITE
+from qpcore.kernels.vectors import INFINITE
 
 # A row may be left out if its slack, beside the largest term, is more than this, and if its
 # multiplier beside the largest one is less than this share of that. At the edge of the tolerance

@@ -5,7 +5,6 @@ A slot is a problem's place in a pack; where elements are floats there is one sl
 
 from collections import namedtuple
 
-import numpy as np
 from numba.extending import overload
 
 from qpcore.kernels.certificate import MINIMUM
@@ -18,10 +17,8 @@ from qpcore.kernels.packed import as_floats, entries_of_slots, move_block
 from qpcore.kernels.presolve import flaw_of_matrices, flaw_of_vectors
 from qpcore.kernels.scaling import equilibrate, scale_vectors
 from qpcore.kernels.trace import store_trace
+from qpcore.kernels.vectors import load_entries, load_limits, load_rows, store_rows, store_vector
 from qpcore.status import Status
-
-# A limit of this magnitude or more, or an infinite one, is no limit.
-INFINITE = 1e20
 
 SOLVED = int(Status.SOLVED)
 MAX_ITERATIONS = int(Status.MAX_ITERATIONS)
@@ -39,7 +36,21 @@ def load(work, data, sizes, first, slots, again, team):
 
     Beyond the end of the batch the last problem fills the slots.
     """
-    qp, batch = work.qp, data.entry.shape[1]
+    fresh = load_data(work, data, sizes, first, slots, again, team)
+    prepare(work, sizes, fresh, team)
+
+
+@kernel
+def load_solved(work, data, sizes, first, slots, again, team):
+    """The same with problems in which nobody looks for flaws any more."""
+    fresh = load_data(work, data, sizes, first, slots, again, team)
+    prepare_sound(work, sizes, fresh, team)
+
+
+@kernel
+def load_data(work, data, sizes, first, slots, again, team):
+    """Matrices, if they are fresh, which is returned, and vectors as they are."""
+    qp = work.qp
     fresh = not again or data.Q.shape[0] > 1 or data.G.shape[0] > 1 or data.A.shape[0] > 1
     if fresh:
         load_Q(qp, data, first, slots, team)
@@ -48,17 +59,16 @@ def load(work, data, sizes, first, slots, again, team):
         if sizes.p > 0:
             load_matrix(qp.K, sizes.n, True, data.A, data.entry[4], first, slots, team)
         barrier(team)
-    for slot in range(slots):
-        problem = min(first + slot, batch - 1)
-        load_vector(qp.q, data.q, data.entry[1, problem], slot, team)
-        if sizes.p > 0:
-            load_vector(qp.b, data.b, data.entry[5, problem], slot, team)
-        load_limits(qp, 0, 0, sizes.m, data.h, data.entry[3, problem], slot, team)
-        load_limits(qp, 1, 0, sizes.m, data.h_lower, data.entry[8, problem], slot, team)
-        load_limits(qp, 0, sizes.m, sizes.rows, data.ub, data.entry[7, problem], slot, team)
-        load_limits(qp, 1, sizes.m, sizes.rows, data.lb, data.entry[6, problem], slot, team)
+    m, rows, entry = sizes.m, sizes.rows, data.entry
+    load_entries(qp.q, data.q, entry[1], first, slots, team)
+    if sizes.p > 0:
+        load_entries(qp.b, data.b, entry[5], first, slots, team)
+    load_limits(qp, 0, 0, m, data.h, entry[3], first, slots, team)
+    load_limits(qp, 1, 0, m, data.h_lower, entry[8], first, slots, team)
+    load_limits(qp, 0, m, rows, data.ub, entry[7], first, slots, team)
+    load_limits(qp, 1, m, rows, data.lb, entry[6], first, slots, team)
     barrier(team)
-    prepare(work, sizes, fresh, team)
+    return fresh
 
 
 @kernel(inline=True)
@@ -66,10 +76,18 @@ def prepare(work, sizes, fresh, team):
     """Look for flaws in what was loaded, and equilibrate it; matrices only if they are fresh."""
     qp = work.qp
     if fresh:
-        note_coupling(qp, team)
         note_flaw(work.scale, 0, flaw_of_matrices(qp, team), team)
-        equilibrate(qp, work.scale, sizes, team)
     note_flaw(work.scale, 1, flaw_of_vectors(qp, team), team)
+    prepare_sound(work, sizes, fresh, team)
+
+
+@kernel(inline=True)
+def prepare_sound(work, sizes, fresh, team):
+    """The same without a look for flaws, as of problems that were solved."""
+    qp = work.qp
+    if fresh:
+        note_coupling(qp, team)
+        equilibrate(qp, work.scale, sizes, team)
     scale_vectors(qp, work.scale, sizes, team)
 
 
@@ -83,10 +101,13 @@ def note_flaw(scale, kind, flaw, team):
 
 @kernel
 def note_coupling(qp, team):
-    """Note whether variables are coupled; where none are, L gets its zeros below the diagonal."""
+    """Note whether variables are coupled; where none are, L gets its zeros below the diagonal.
+
+    Rows of G count as coupling: with them nobody looks at Q.
+    """
     n, m = qp.Gt.shape
     most = like(m, qp.q[0])
-    for i in range(n):
+    for i in range(n if m == 0 else 0):
         for j in range(own_from(i + 1, team), n, team.width):
             most = larger(most, abs(qp.K[i, j]))
     most = team_max(most, team)
@@ -140,7 +161,7 @@ def _load_G(qp, data, first, slots, team):
 def load_matrix(out, shift, transposed, values, entries, first, slots, team):
     """A matrix of every slot's problem, its rows or columns from out's column `shift` on."""
     if type(team) is Solo:
-        load_floats(out, shift, transposed, values, 0, entries, first, slots, team)
+        load_floats(out, shift, transposed, values, entries, first, slots, team)
     else:
         load_elements(out, shift, transposed, values, entries, first, team)
 
@@ -161,13 +182,13 @@ def _load_matrix(out, shift, transposed, values, entries, first, slots, team):
 
 
 @kernel
-def load_floats(out, shift, transposed, values, start, entries, first, slots, team):
-    """Columns of values from `start` on, a number at a time."""
+def load_floats(out, shift, transposed, values, entries, first, slots, team):
+    """A number at a time."""
     numbers, last = as_floats(out), entries.shape[0] - 1
     for i in range(values.shape[1]):
         for slot in range(slots):
             k = entries[min(first + slot, last)]
-            for j in range(start + team.lane, values.shape[2], team.width):
+            for j in range(team.lane, values.shape[2], team.width):
                 if transposed:
                     numbers[j, shift + i, slot] = values[k, i, j]
                 else:
@@ -176,36 +197,22 @@ def load_floats(out, shift, transposed, values, start, entries, first, slots, te
 
 @kernel
 def load_packs(out, shift, transposed, values, entries, first, slots, team):
-    """A block of as many columns as slots at a time: read along rows, written in packs."""
+    """A block of as many columns as slots at a time: read along rows, written in packs.
+
+    The last one lies over part of the one before it.
+    """
+    columns = values.shape[2]
+    if columns < slots:
+        load_floats(out, shift, transposed, values, entries, first, slots, team)
+        return
     slot_entries = entries_of_slots(out, entries, first)
-    whole = values.shape[2] - values.shape[2] % slots
     for i in range(values.shape[1]):
-        for j in range(0, whole, slots):
+        for start in range(0, columns, slots):
+            j = min(start, columns - slots)
             if transposed:
                 move_block(out, j, shift + i, 1, 0, values, slot_entries, i, j)
             else:
                 move_block(out, i, shift + j, 0, 1, values, slot_entries, i, j)
-    load_floats(out, shift, transposed, values, whole, entries, first, slots, team)
-
-
-@kernel
-def load_vector(out, values, k, slot, team):
-    """A vector of one problem, entry k."""
-    numbers = as_floats(out)
-    for i in range(team.lane, out.shape[0], team.width):
-        numbers[i, slot] = values[k, i]
-
-
-@kernel
-def load_limits(qp, side, start, stop, values, k, slot, team):
-    """Limits of some rows on one side; those that are none, or not given, are marked absent."""
-    limit, there = as_floats(qp.limit), as_floats(qp.present)
-    for i in range(start + team.lane, stop, team.width):
-        zero = like(0, limit[side, i, slot])  # a bare number would promote float32
-        # NaN is a limit, and a flaw that shows later
-        present = values.shape[1] > 0 and not abs(values[k, i - start]) >= like(INFINITE, zero)
-        limit[side, i, slot] = values[k, i - start] if present else zero
-        there[side, i, slot] = like(1, zero) if present else zero
 
 
 @kernel
@@ -226,13 +233,10 @@ def load_progress(work, result, first, slots, team):
 @kernel
 def load_point(at, point, sizes, first, slots, team):
     """Bring x, y, v of earlier answers into the slots, in the units of the data."""
-    batch = point.x.shape[0]
-    for slot in range(slots):
-        i = min(first + slot, batch - 1)
-        load_vector(at.x, point.x, i, slot, team)
-        load_vector(at.y, point.y, i, slot, team)
-        load_vector(at.v[: sizes.m], point.z, i, slot, team)
-        load_vector(at.v[sizes.m :], point.z_box, i, slot, team)
+    load_rows(at.x, point.x, first, slots, team)
+    load_rows(at.y, point.y, first, slots, team)
+    load_rows(at.v[: sizes.m], point.z, first, slots, team)
+    load_rows(at.v[sizes.m :], point.z_box, first, slots, team)
     barrier(team)
 
 
@@ -270,41 +274,21 @@ def store(result, work, sought, sizes, first, slots, team):
 
 
 @kernel
-def store_vector(out, values, start, meaningful, slot, team):
-    """One problem's numbers from start on; zeros where there are none, NaN if meaningless."""
-    numbers = as_floats(values)
-    for i in range(team.lane, out.shape[0], team.width):
-        if not meaningful:
-            out[i] = np.nan
-        elif start + i < values.shape[0]:
-            out[i] = numbers[start + i, slot]
-        else:
-            out[i] = 0
-
-
-@kernel
 def load_cotangents(work, answer, cotangents, sizes, first, slots, team):
     """Bring answers and cotangents into the places where `differentiate` expects them."""
-    batch, residual = cotangents.x.shape[0], work.residual
+    residual, v = work.residual, work.residual.sides[0]
     load_point(work.at, answer, sizes, first, slots, team)
-    for slot in range(slots):
-        i = min(first + slot, batch - 1)
-        load_vector(residual.Qx, cotangents.x, i, slot, team)
-        load_vector(residual.Ax, cotangents.y, i, slot, team)
-        load_vector(residual.sides[0, : sizes.m], cotangents.z, i, slot, team)
-        load_vector(residual.sides[0, sizes.m :], cotangents.z_box, i, slot, team)
+    load_rows(residual.Qx, cotangents.x, first, slots, team)
+    load_rows(residual.Ax, cotangents.y, first, slots, team)
+    load_rows(v[: sizes.m], cotangents.z, first, slots, team)
+    load_rows(v[sizes.m :], cotangents.z_box, first, slots, team)
     barrier(team)
 
 
 @kernel
-def store_adjoint(adjoint, work, sizes, first, slots, team):
-    """Hand out the solution of the adjoint system."""
-    barrier(team)
-    for slot in range(slots):
-        i = first + slot
-        if i < adjoint.x.shape[0]:
-            store_vector(adjoint.x[i], work.at.x, 0, True, slot, team)
-            store_vector(adjoint.y[i], work.at.y, 0, True, slot, team)
-            store_vector(adjoint.z[i], work.at.v, 0, True, slot, team)
-            store_vector(adjoint.z_box[i], work.at.v, sizes.m, True, slot, team)
-    barrier(team)
+def store_points(out, point, sizes, first, slots, team):
+    """Hand out x, y, v of the slots."""
+    store_rows(out.x, point.x, first, slots, team)
+    store_rows(out.y, point.y, first, slots, team)
+    store_rows(out.z, point.v[: sizes.m], first, slots, team)
+    store_rows(out.z_box, point.v[sizes.m :], first, slots, team)
