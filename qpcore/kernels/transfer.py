@@ -177,7 +177,7 @@ def _load_matrix(out, shift, transposed, values, entries, first, slots, team):
             out, shift, transposed, values, entries, first, team
         )
     return lambda out, shift, transposed, values, entries, first, slots, team: load_floats(
-        out, shift, transposed, values, 0, entries, first, slots, team
+        out, shift, transposed, values, entries, first, slots, team
     )
 
 
