@@ -12,6 +12,7 @@ import pytest
 from numba import njit
 
 from qpcore import compilation, loops
+from qpcore.kernels import linked
 from qpcore.kernels.machine import kernel
 
 START = """
@@ -131,6 +132,20 @@ def test_kernels_have_no_machine_code_and_drivers_have_theirs():
         (result,) = function.overloads.values()
         engine = driver.targetctx.codegen()._engine
         assert engine.is_symbol_defined(result.fndesc.llvm_func_name) == has_code
+
+
+def test_other_code_does_not_call_a_kernel_as_a_driver_made_it_for_itself(monkeypatch):
+    # a driver drops the first argument, and is told to copy no function; others find this one long
+    chain = "abs(x * " * 80 + "x" + ")" * 80
+    long = kernel(eval(f"lambda unused, x: {chain}"))
+
+    def call(x):
+        return long(100.0, x) - long(100.0, 2 * x)
+
+    monkeypatch.setattr(linked, "LARGE", 0)
+    driver, other = njit(call, pipeline_class=linked.DRIVERS), njit(call)
+    expected = 0.9**81 - 1.8**81
+    assert [driver(0.9), other(0.9)] == pytest.approx([expected] * 2)
 
 
 def test_the_cache_knows_all_sources():

@@ -25,6 +25,11 @@ TRIED = ((0, 68),)
 # without a limit, and they took up to 7 % longer with a limit of 200.
 LARGE = 1000
 
+# What the names of a driver's own kernels begin with. LLVM links in memory by one table of names for
+# all code, in which those stand too that are of no concern to others: code that calls a kernel by
+# its usual name would be sent to a driver's, which takes other arguments.
+LOCAL = "qpcore.local."
+
 
 class LinkedLibrary(JITCodeLibrary):
     """Intermediate code of a kernel and of what it calls, without machine code."""
@@ -57,7 +62,7 @@ class DriverLibrary(JITCodeLibrary):
     def _optimize_final_module(self) -> None:
         for function in self._final_module.functions:
             if not function.is_declaration and function.linkage.name == "linkonce_odr":
-                function.linkage = "internal"
+                function.linkage, function.name = "internal", LOCAL + function.name
                 if not is_inlined(function) and instructions(function) > LARGE:
                     function.add_function_attribute("noinline")
         super()._optimize_final_module()
