@@ -12,6 +12,7 @@ from time import monotonic, sleep
 from typing import Any, TextIO
 
 from numba import njit, typeof
+from numba import types as numba_types
 from numba.core.compiler_lock import global_compiler_lock
 
 from qpcore.kernels.linked import DRIVERS
@@ -56,12 +57,24 @@ def call(dispatcher: Any, kind: Any, *arguments: Any) -> None:
     """Call a compiled loop with arguments of a kind: of the same types, whoever calls.
 
     Numba takes four microseconds at every call to see that it has seen such types before, a tenth
-    of a solve of one problem. Arrays must be contiguous: the code is no longer chosen by that.
+    of a solve of one problem. Nobody looks at the arguments any more: arrays must be contiguous,
+    and may be read-only if the loop only reads them.
     """
     entry = _entries.get(kind)
     if entry is None:
-        entry = _entries[kind] = dispatcher.compile(tuple(map(typeof, arguments)))
+        signature = tuple([_writable(typeof(argument)) for argument in arguments])
+        entry = _entries[kind] = dispatcher.compile(signature)
     entry(*arguments)
+
+
+def _writable(ty: Any) -> Any:
+    """The type of arrays that may be written to, for one signature whatever the caller's flags."""
+    if isinstance(ty, numba_types.Array):
+        return ty.copy(readonly=False)
+    if isinstance(ty, numba_types.BaseTuple):
+        members = tuple([_writable(ty[i]) for i in range(len(ty))])  # pyright: ignore
+        return numba_types.BaseTuple.from_types(members, getattr(ty, "instance_class", None))
+    return ty
 
 
 def _share_work(dispatcher: Any) -> None:

@@ -94,7 +94,6 @@ def solve(
     next one, packed anew: a few hard problems in a batch cost no more than they would by
     themselves. Some statuses are IN_DOUBT: SOLVED, if rounding has not fooled the kernels.
     """
-    data = frozen(data)
     batch, traced = data.entry.shape[1], stages[0].max_iterations + 1 if trace else 0
     result = empty_result(batch, sizes, data.Q.dtype, traced)
     result.status.fill(RUNNING)
@@ -122,7 +121,7 @@ def solve_rest(
             solve_stage(data, result, sizes, stage, threads, alone)
         elif len(pending):
             part = Result(*(array[pending] for array in result))
-            chosen = frozen(data._replace(entry=data.entry[:, pending]))
+            chosen = contiguous(data._replace(entry=data.entry[:, pending]))
             solve_stage(chosen, part, sizes, stage, threads, alone)
             for whole, piece in zip(result, part, strict=True):
                 whole[pending] = piece
@@ -195,26 +194,32 @@ def empty_result(batch: int, sizes: Sizes, dtype: np.dtype, traced: int) -> Resu
 
 
 def adjoint(
-    data: Data, sizes: Sizes, rules: Rules, answer: Vectors, cotangents: Vectors, threads: int
+    data: Data,
+    sizes: Sizes,
+    rules: Rules,
+    answer: Vectors,
+    cotangents: Vectors,
+    threads: int,
+    alone: bool = False,
 ) -> Derivative:
-    """Solve the adjoint system of every problem of a batch."""
-    data, answer, cotangents = frozen(data), frozen(answer), frozen(cotangents)
+    """Solve the adjoint system of every problem of a batch; `alone`, each by itself."""
     batch, dtype = data.entry.shape[1], data.Q.dtype
-    slots = slots_for(sizes, dtype)
+    answer, cotangents = contiguous(answer, dtype), contiguous(once(cotangents), dtype)
+    slots = 1 if alone else slots_for(sizes, dtype)
     derivative = empty_derivative(batch, sizes, dtype)
-
     sifted = sizes.m >= LEAST_SIFTED and not rules.mu > 0
+    name = "gradients", sifted, kind_of(dtype, slots)
 
     def work(start: int, stop: int) -> None:
         memory = memory_for(sizes, dtype, slots, traced=1)  # a row for the certificate
         given = data, answer, cotangents, derivative, memory
         if sifted:
             kept = room_for_sifted(sizes, dtype, slots)
-            differentiate_sifted(*given, kept, sizes, rules, start, stop)
+            call(differentiate_sifted, name, *given, kept, sizes, rules, start, stop)
         else:
-            differentiate_range(*given, sizes, rules, start, stop)
+            call(differentiate_range, name, *given, sizes, rules, start, stop)
 
-    with announced(("gradients", sifted, kind_of(dtype, slots))):
+    with announced(name):
         over_chunks(work, math.ceil(batch / slots), threads, ADJOINT * cost(sizes))
     return derivative
 
@@ -232,30 +237,31 @@ def relaxed(
     data: Data, sizes: Sizes, parameters: Parameters, mu: Any, close: Any, threads: int
 ) -> Result:
     """The points where s z = μ; SOLVED where they were reached."""
-    data = frozen(data)
     batch, dtype = data.entry.shape[1], data.Q.dtype
     slots = slots_for(sizes, dtype)
     result = empty_result(batch, sizes, dtype, 0)
     result.status[:], result.iterations[:] = RUNNING, 0
+    name = "smooth gradients", kind_of(dtype, slots)
 
     def work(start: int, stop: int) -> None:
         memory = memory_for(sizes, dtype, slots)
-        relax_range(data, result, memory, sizes, parameters, mu, close, start, stop)
+        call(relax_range, name, data, result, memory, sizes, parameters, mu, close, start, stop)
 
-    with announced(("smooth gradients", kind_of(dtype, slots))):
+    with announced(name):
         over_chunks(work, math.ceil(batch / slots), threads, cost(sizes))
     return result
 
 
 def measure(data: Data, answer: Vectors, places: np.ndarray, threads: int) -> Exact:
     """Measure the answers of some problems of a batch exactly: (len(places),) float64, each."""
-    data, answer = frozen(data), frozen(answer)
+    answer, name = contiguous(answer, data.Q.dtype), ("measures", data.Q.dtype)
     out, n = np.empty((len(places), len(Exact._fields))), data.q.shape[1]
 
     def work(start: int, stop: int) -> None:
-        measure_range(data, answer, places, out, np.empty((VECTORS, n)), start, stop)
+        room = np.empty((VECTORS, n))
+        call(measure_range, name, data, answer, places, out, room, start, stop)
 
-    with announced(("measures", data.Q.dtype)):
+    with announced(name):
         entries = n * (n + data.G.shape[1] + data.A.shape[1])
         over_chunks(work, len(places), threads, MEASURE * entries)
     return Exact(*out.T)
@@ -296,34 +302,35 @@ def empty_vectors(batch: int, sizes: Sizes, dtype: np.dtype) -> Vectors:
     return Vectors._make([np.empty((batch, width), dtype) for width in widths])
 
 
-def frozen(arrays: Any) -> Any:
-    """The same arrays, contiguous and read-only: one signature, whatever the caller's flags."""
-    views = []
-    for array in arrays:
-        flags = array.flags
-        if flags.writeable or not flags.c_contiguous:
-            array = np.ascontiguousarray(array).view()
-            array.setflags(write=False)
-        views.append(array)
-    return type(arrays)._make(views)
+def once(vectors: Vectors) -> Vectors:
+    """One row of what is spread over the batch, which the loops take for all that are missing."""
+    return Vectors._make([v[:1] if len(v) > 1 and v.strides[0] == 0 else v for v in vectors])
+
+
+def contiguous(arrays: Any, dtype: np.dtype | None = None) -> Any:
+    """The same arrays, contiguous and of a dtype, as compiled code takes them."""
+    return type(arrays)._make([np.ascontiguousarray(array, dtype) for array in arrays])
 
 
 def outer(products: Sequence[tuple[np.ndarray, Factors]], threads: int) -> None:
     """out = a bᵀ + c dᵀ for each row of (batch, ·) arrays, and for each pair (out, factors)."""
-    jobs = []
+    if not products:
+        return
+    batch, dtype = len(products[0][0]), products[0][0].dtype
+    name, jobs, entries = ("outer products", dtype), [], 0
     for out, factors in products:
-        shift = out.ctypes.data % PACK_BYTES // out.itemsize
-        past = out.nbytes >= LEAST_PAST_CACHE and out.shape[2] >= LEAST_ROW
-        jobs.append((out, *frozen(factors), shift, past))
+        entries += out.size
+        shift, past = 0, out.nbytes >= LEAST_PAST_CACHE and out.shape[2] >= LEAST_ROW
+        if past:
+            shift = out.ctypes.data % PACK_BYTES // out.itemsize
+        jobs.append((out, *contiguous(factors, dtype), shift, past))
 
     def work(start: int, stop: int) -> None:
         for job in jobs:
-            outer_products(*job, start, stop)
+            call(outer_products, name, *job, start, stop)
 
-    if jobs:
-        work_per_problem = OUTER * sum(math.prod(job[0].shape[1:]) for job in jobs)
-        with announced(("outer products", jobs[0][0].dtype)):
-            over_chunks(work, len(jobs[0][0]), threads, work_per_problem)
+    with announced(name):
+        over_chunks(work, batch, threads, OUTER * entries / max(1, batch))
 
 
 memory = threading.local()

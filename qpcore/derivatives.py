@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from qpcore import devices, there_gradients
+from qpcore.arrays import made
 from qpcore.closest_gradients import pull_closest
 from qpcore.errors import ProblemError
 from qpcore.gradients import Shares, disturb
@@ -17,6 +18,9 @@ from qpcore.problem import CORE_AXES
 from qpcore.pull import pull_back
 from qpcore.settings import Untrusted
 from qpcore.solution import Gradients, Solution, Tangents
+
+# What is not asked for.
+NO_GRADIENTS = dict.fromkeys(CORE_AXES)
 
 
 def vjp(
@@ -70,21 +74,25 @@ def vjp(
     The derivative exists where every active inequality has a nonzero multiplier, and where x and
     the multipliers are unique. Elsewhere the result is finite, but one of many, unless
     `Settings.untrusted` says otherwise. The answer takes one more Newton step before it enters the
-    gradients, which are those of the exact answer rather than of one within the tolerance.
+    gradients, which are those of the exact answer rather than of one within the tolerance. As in
+    `solve`, a problem of n + p >= 24 that is alone may differ in the last digits.
     """
     problem = solution.problem
-    names = frozenset(problem.given_shapes if wanted is None else wanted)
-    if not names <= CORE_AXES.keys():
-        unknown = ", ".join(sorted(names - CORE_AXES.keys()))
-        raise ProblemError(f"wanted names {unknown}; expected some of {', '.join(CORE_AXES)}.")
-    names &= problem.given_shapes.keys()
+    names = frozenset(problem.given_shapes)
+    if wanted is not None:
+        unknown = set(wanted) - CORE_AXES.keys()
+        if unknown:
+            listed, known = ", ".join(sorted(unknown)), ", ".join(CORE_AXES)
+            raise ProblemError(f"wanted names {listed}; expected some of {known}.")
+        names &= set(wanted)
     if devices.is_on_gpu(solution.x):
         return there_gradients.vjp(solution, Vectors(dx, dz, dy, dz_box), names)
     right = right_sides(solution, "d", Vectors(dx, dz, dy, dz_box))
     has_closest = solution.settings.infeasible == "closest" and solution.closest.any()
     pull = pull_closest if has_closest else pull_back
     gradients, trust = pull(solution, right, names)
-    return Gradients(**gradients, trust=in_batch_shape(trust, problem.batch_shape))
+    fields = NO_GRADIENTS | gradients
+    return made(Gradients, **fields, trust=in_batch_shape(trust, problem.batch_shape))
 
 
 def jvp(
@@ -143,10 +151,12 @@ def jvp(
     moved = {k: problem.tangent(k, v) for k, v in given.items() if v is not None}
     # The disturbance depends on the point that the linearisation takes, and, by the error of its
     # own solution, the point on the disturbance: once relaxed, a problem stays so.
-    linear = linearise(solution, right_sides(solution, "", Vectors(None, None, None, None)))
+    alone = problem.batch_size == 1
+    nothing = right_sides(solution, "", Vectors(None, None, None, None))
+    linear = linearise(solution, nothing, alone=alone)
     while True:
         before = linear.doubtful
-        linear = linearise(solution, disturbance(solution, linear, moved), before)
+        linear = linearise(solution, disturbance(solution, linear, moved), before, alone)
         if solution.settings.untrusted is not Untrusted.SMOOTH or (linear.doubtful == before).all():
             break
     found = in_batch(solution, linear.found)
@@ -194,7 +204,8 @@ def solve_at_answer(
         return there_gradients.solve_at_answer(solution, Vectors(rx, rz, ry, rz_box))
     refuse_closest(solution)
     right = right_sides(solution, "r", Vectors(rx, rz, ry, rz_box))
-    return in_batch(solution, linearise(solution, right).found)
+    alone = solution.problem.batch_size == 1
+    return in_batch(solution, linearise(solution, right, alone=alone).found)
 
 
 def refuse_closest(solution: Solution) -> None:

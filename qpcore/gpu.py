@@ -20,7 +20,7 @@ from numba import cuda
 
 from qpcore.blocks import KERNELS
 from qpcore.compilation import announced, source_stamp
-from qpcore.cpu import empty_derivative, empty_result, frozen
+from qpcore.cpu import empty_derivative, empty_result
 from qpcore.kernels.adjoint import Derivative, Rules
 from qpcore.kernels.ipm import REAL, WHOLE, Parameters
 from qpcore.kernels.transfer import Result, Vectors
@@ -185,7 +185,6 @@ def permit(kernel: Any, number: int, shared: int, arguments: tuple) -> None:
 
 def solve(data: Data, sizes: Sizes, stages: Sequence[Parameters], trace: bool = False) -> Result:
     """Solve a batch of NumPy arrays on the current device, in parts that fit into its memory."""
-    data = frozen(data)
     batch, traced = data.entry.shape[1], stages[0].max_iterations + 1 if trace else 0
     result = empty_result(batch, sizes, data.Q.dtype, traced)
     for start, stop in parts(data, result, memory_free()):
@@ -201,7 +200,6 @@ def adjoint(
     data: Data, sizes: Sizes, rules: Rules, answer: Vectors, cotangents: Vectors
 ) -> Derivative:
     """Solve the adjoint system of every problem of a batch of NumPy arrays."""
-    data, answer, cotangents = frozen(data), frozen(answer), frozen(cotangents)
     out = empty_derivative(data.entry.shape[1], sizes, data.Q.dtype)
     whole = [*answer, *cotangents, *out.adjoint, *out.answer, out.certificate]
     for start, stop in parts(data, whole, memory_free()):

@@ -77,10 +77,9 @@ def room_for(problem: Problem, wanted: frozenset[str]) -> dict[str, np.ndarray]:
     """Where gradients go: zeros for sums over problems, else whatever the memory holds."""
     gradients = {}
     for name in wanted:
-        shape = problem.given_shapes[name]
-        adds_up = math.prod(lead_of(problem, name)) != problem.batch_size or not shape
-        empty = reuse.empty if len(CORE_AXES[name]) == 2 else np.empty
-        gradients[name] = (np.zeros if adds_up else empty)(shape, problem.dtype)
+        empty = reuse.empty if name in MATRICES else np.empty
+        room = np.zeros if sharing(problem, name).adds_up else empty
+        gradients[name] = room(problem.given_shapes[name], problem.dtype)
     return gradients
 
 
@@ -93,83 +92,97 @@ def add_gradients(
     threads: int,
 ) -> None:
     """Write what each problem has for itself (14), and add what it shares."""
-    x, z, y, _ = answer
-    dx, dz, dy, dz_box = adjoint
-    matrices = {"Q": (dx, x, x, dx), "G": (z, dx, dz, x), "A": (y, dx, dy, x)}
-    vectors = {
-        "q": lambda: dx,
-        "b": lambda: -dy,
-        "h": lambda: -dz * upper.z,
-        "h_lower": lambda: -dz * (1 - upper.z),
-        "ub": lambda: -dz_box * upper.z_box,
-        "lb": lambda: -dz_box * (1 - upper.z_box),
-    }
     own = []
     for name, out in gradients.items():
-        if name not in matrices:
-            put_vector(out, problem, name, vectors[name]())
-        elif len(found := own_matrices(out, problem, name, matrices[name])):
-            own.append(found)
+        lies = sharing(problem, name)
+        if name not in MATRICES:
+            put_vector(out, problem, lies, VECTORS[name](adjoint, upper))
+            continue
+        factors = MATRICES[name](answer, adjoint)
+        if lies.shared:
+            add_matrix(out, problem, lies, factors)
         else:
-            add_matrix(out, problem, name, matrices[name])
+            own.append((out.reshape(problem.batch_size, *out.shape[-2:]), factors))
     cpu.outer(own, threads)
 
 
-def own_matrices(out: np.ndarray, problem: Problem, name: str, factors: tuple) -> tuple:
-    """A matrix for each problem, and what it is made of; nothing if problems share one.
-
-    Vectors are halved for Q, to which both products give the same.
-    """
-    _, shared = split_axes(problem.batch_shape, lead_of(problem, name))
-    if shared:
-        return ()
-    a, b, c, d = factors
-    if name == "Q":
-        half = problem.dtype.type(0.5)
-        a, c = half * a, half * c
-    return out.reshape(len(a), *out.shape[-2:]), cpu.Factors(a, b, c, d)
+def factors_of_Q(v: Vectors, d: Vectors) -> cpu.Factors:
+    """Vectors are halved, not the sum of the products."""
+    half = v.x.dtype.type(0.5)
+    return cpu.Factors(half * d.x, v.x, half * v.x, d.x)
 
 
-def add_matrix(out: np.ndarray, problem: Problem, name: str, factors: tuple) -> None:
+# The gradient of a matrix in a problem is a bᵀ + c dᵀ, made of the answer and the adjoint.
+MATRICES = {
+    "Q": factors_of_Q,
+    "G": lambda v, d: cpu.Factors(v.z, d.x, d.z, v.x),
+    "A": lambda v, d: cpu.Factors(v.y, d.x, d.y, v.x),
+}
+
+# Those of vectors, made of the adjoint and the shares of the upper limits.
+VECTORS = {
+    "q": lambda d, upper: d.x,
+    "b": lambda d, upper: -d.y,
+    "h": lambda d, upper: -d.z * upper.z,
+    "h_lower": lambda d, upper: -d.z * (1 - upper.z),
+    "ub": lambda d, upper: -d.z_box * upper.z_box,
+    "lb": lambda d, upper: -d.z_box * (1 - upper.z_box),
+}
+
+
+def add_matrix(out: np.ndarray, problem: Problem, lies: Sharing, factors: cpu.Factors) -> None:
     """The sum of a bᵀ + c dᵀ over the problems that share an entry, one product of matrices."""
-    half = problem.dtype.type(0.5 if name == "Q" else 1)
-    kept, shared = split_axes(problem.batch_shape, lead_of(problem, name))
-    a, b, c, d = (group(problem, v, kept, shared) for v in factors)
+    a, b, c, d = (group(problem, v, lies) for v in factors)
     total = np.swapaxes(a, -1, -2) @ b
     total += np.swapaxes(c, -1, -2) @ d
-    total *= half
     out += total.reshape(out.shape)
 
 
-def put_vector(out: np.ndarray, problem: Problem, name: str, vector: np.ndarray) -> None:
+def put_vector(out: np.ndarray, problem: Problem, lies: Sharing, vector: np.ndarray) -> None:
     """The sum over the problems that share an entry, and over the entries that share a number."""
-    kept, shared = split_axes(problem.batch_shape, lead_of(problem, name))
-    total = group(problem, vector, kept, shared).sum(axis=1) if shared else vector
+    total = group(problem, vector, lies).sum(axis=1) if lies.shared else vector
     if out.ndim == 0:
         out += total.sum()
-    elif shared:
+    elif lies.shared:
         out += total.reshape(out.shape)
     else:
         out[...] = total.reshape(out.shape)
 
 
-def lead_of(problem: Problem, name: str) -> tuple[int, ...]:
-    """The batch axes with which an argument was given."""
-    shape = problem.given_shapes[name]
-    return shape[: max(0, len(shape) - len(CORE_AXES[name]))]
+class Sharing(NamedTuple):
+    """How problems share an argument."""
+
+    entries: int
+    """How many there are along the batch axes with which it was given."""
+    core: tuple[int, ...]
+    """Its shape without them; () where one number stands for all."""
+    kept: Axes
+    """Batch axes along which it varies."""
+    shared: Axes
+    """Batch axes along which it does not."""
+    adds_up: bool
+    """Whether an entry, or a number, belongs to several problems, or places in one."""
 
 
-@lru_cache(maxsize=64)
-def split_axes(batch: tuple[int, ...], lead: tuple[int, ...]) -> tuple[Axes, Axes]:
-    """Batch axes along which an argument varies, and those along which it is shared."""
-    lead = (1,) * (len(batch) - len(lead)) + lead
+def sharing(problem: Problem, name: str) -> Sharing:
+    """How the problems share an argument that was given."""
+    return sharing_of(problem.given_shapes[name], len(CORE_AXES[name]), problem.batch_shape)
+
+
+@lru_cache(maxsize=256)
+def sharing_of(shape: tuple[int, ...], axes: int, batch: tuple[int, ...]) -> Sharing:
+    """How problems of a batch share an argument of a shape whose last axes are its own."""
+    own = max(0, len(shape) - axes)
+    lead = (1,) * (len(batch) - own) + shape[:own]
     shared = tuple([axis for axis, size in enumerate(lead) if size == 1 and batch[axis] != 1])
-    return tuple([axis for axis in range(len(batch)) if axis not in shared]), shared
+    kept = tuple([axis for axis in range(len(batch)) if axis not in shared])
+    adds_up = math.prod(lead) != math.prod(batch) or not shape
+    return Sharing(math.prod(lead), shape[own:], kept, shared, adds_up)
 
 
-def group(problem: Problem, v: np.ndarray, kept: Axes, shared: Axes) -> np.ndarray:
+def group(problem: Problem, v: np.ndarray, lies: Sharing) -> np.ndarray:
     """Bring (batch, ·) to (kept, shared, ·)."""
     batch = problem.batch_shape
-    v = v.reshape(*batch, v.shape[-1]).transpose(*kept, *shared, len(batch))
-    sizes = (math.prod(batch[axis] for axis in axes) for axes in (kept, shared))
+    v = v.reshape(*batch, v.shape[-1]).transpose(*lies.kept, *lies.shared, len(batch))
+    sizes = (math.prod(batch[axis] for axis in axes) for axes in (lies.kept, lies.shared))
     return v.reshape(*sizes, v.shape[-1])

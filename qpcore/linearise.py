@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qpcore import cpu, devices
+from qpcore.arrays import made
 from qpcore.errors import GradientError
 from qpcore.gradients import Shares
 from qpcore.handover import data_of, sizes_of
@@ -19,7 +20,7 @@ from qpcore.kernels.transfer import Vectors
 from qpcore.problem import DROPPED, NO_LIMIT, Problem
 from qpcore.settings import Untrusted
 from qpcore.solution import Solution, Trust
-from qpcore.solving import threads_for
+from qpcore.solving import LEAST_ALONE, threads_for
 from qpcore.stages import interior_stages
 from qpcore.status import Status
 
@@ -64,15 +65,18 @@ class Linear(NamedTuple):
     """(batch,) bool, where the policy of the settings applies."""
 
 
-def linearise(solution: Solution, right: Vectors, doubtful: np.ndarray | None = None) -> Linear:
+def linearise(
+    solution: Solution, right: Vectors, doubtful: np.ndarray | None = None, alone: bool = False
+) -> Linear:
     """Solve the KKT system at the answer for right-hand sides of shape (batch, ·).
 
+    `alone`: there is one problem, and it need not have the bits that it has in a larger batch.
     Problems that failed have zeros if their right-hand sides are zero, else NaN. The policy of the
     settings applies to those that cannot be trusted, and to those that are `doubtful` already.
     """
     failed = failures(solution)
     answer = without_absent_box(solution, answer_of(solution, failed))
-    found, at, certificate = run(solution, answer, without_absent_box(solution, right))
+    found, at, certificate = run(solution, answer, without_absent_box(solution, right), alone)
     trust = trust_of(solution, Certificate(*certificate.T.copy()), failed)
     if failed.any():
         blank = np.where(touches(right), np.nan, 0.0)[failed, None]
@@ -123,7 +127,7 @@ def smooth(solution: Solution, linear: Linear, right: Vectors) -> Linear:
     problem, settings, chosen = solution.problem, solution.settings, linear.doubtful
     dtype, mu = problem.dtype, problem.dtype.type(settings.smoothing)
     data = data_of(problem)
-    data = data._replace(entry=data.entry[:, chosen])
+    data = cpu.contiguous(data._replace(entry=data.entry[:, chosen]))
     stages = interior_stages(dtype, settings)
     stage, threads = stages[0], settings.thread_count()
     close = dtype.type(CLOSE[dtype])
@@ -165,13 +169,14 @@ def nearness(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.where(only_above, 1, np.where(np.isnan(share), 1, share)).astype(above.dtype)
 
 
-def run(solution: Solution, answer: Vectors, right: Vectors) -> Found:
+def run(solution: Solution, answer: Vectors, right: Vectors, alone: bool) -> Found:
     """The driver, on the problems of a solution, where they were solved."""
     problem, rules = solution.problem, rules_of(solution.problem.dtype)
     arguments = data_of(problem), sizes_of(problem), rules, answer, right
     if solution.device == "cuda":
         return devices.gpu_driver().adjoint(*arguments)
-    return cpu.adjoint(*arguments, threads_for(problem, solution.settings))
+    alone = alone and problem.n + problem.p >= LEAST_ALONE
+    return cpu.adjoint(*arguments, threads_for(problem, solution.settings), alone)
 
 
 @lru_cache(maxsize=64)
@@ -190,7 +195,14 @@ def trust_of(solution: Solution, certificate: Certificate, failed: np.ndarray) -
     error = SAFETY * error
     least = math.sqrt(solution.settings.tolerance(dtype))
     trusted = (margin > least) & (error <= MOST_ERROR[dtype])
-    return Trust(margin, residual, condition, error, trusted)
+    return made(
+        Trust,
+        margin=margin,
+        residual=residual,
+        condition=condition,
+        error=error,
+        trusted=trusted,
+    )
 
 
 def sides(at: Vectors) -> Shares:
@@ -230,4 +242,4 @@ def in_batch_shape(trust: Trust, shape: tuple[int, ...]) -> Trust:
     """(batch,) arrays in the batch's own shape."""
     if trust.margin.shape == shape:
         return trust
-    return Trust(**{name: part.reshape(shape) for name, part in vars(trust).items()})
+    return made(Trust, **{name: part.reshape(shape) for name, part in vars(trust).items()})

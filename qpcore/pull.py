@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import fields, replace
 
 import numpy as np
 
-from qpcore.gradients import add_gradients, lead_of, room_for
+from qpcore.gradients import MATRICES, add_gradients, room_for, sharing
 from qpcore.kernels.transfer import Vectors
 from qpcore.linearise import linearise
-from qpcore.problem import CORE_AXES
 from qpcore.promise import part_of
 from qpcore.settings import Untrusted
 from qpcore.solution import Solution, Trust
@@ -31,7 +29,7 @@ def pull_back(
     """Gradients of those wanted, and how far they can be trusted; right sides are (batch, ·)."""
     gradients, parts = room_for(solution.problem, wanted), parts_of(solution, wanted)
     if len(parts) == 1:
-        return gradients, add_to(gradients, solution, right)
+        return gradients, add_to(gradients, solution, right, solution.problem.batch_size == 1)
     trust = unknown(solution)
     for part in parts:
         views = {name: view(solution, name, v, part) for name, v in gradients.items()}
@@ -41,9 +39,12 @@ def pull_back(
     return gradients, trust
 
 
-def add_to(gradients: dict[str, np.ndarray], solution: Solution, right: Vectors) -> Trust:
+def add_to(
+    gradients: dict[str, np.ndarray], solution: Solution, right: Vectors, alone: bool = False
+) -> Trust:
     """Write or add the gradients of these problems, and say how far they can be trusted."""
-    linear, threads = linearise(solution, right), threads_for(solution.problem, solution.settings)
+    threads = threads_for(solution.problem, solution.settings)
+    linear = linearise(solution, right, alone=alone)
     add_gradients(gradients, solution.problem, linear.at, linear.found, linear.upper, threads)
     return linear.trust
 
@@ -56,14 +57,15 @@ def parts_of(solution: Solution, wanted: frozenset[str]) -> list[slice]:
     """
     problem = solution.problem
     count, n, m, p = problem.batch_size, problem.n, problem.m, problem.p
-    shares = {name: math.prod(lead_of(problem, name)) for name in wanted}
-    own = any(shares[name] > 1 for name in wanted if len(CORE_AXES[name]) == 2)
-    mixed = any(share not in (1, count) for share in shares.values())
-    step = count
-    if not (own or mixed or solution.settings.untrusted is Untrusted.RAISE):
-        step = min(count, max(1, AT_A_TIME // (ALIVE * (2 * n + m + p))))
-    starts = range(0, count, step) if count else (0,)
-    return [slice(start, min(start + step, count)) for start in starts]
+    step = max(1, AT_A_TIME // (ALIVE * (2 * n + m + p)))
+    if count <= step or solution.settings.untrusted is Untrusted.RAISE:
+        return [slice(0, count)]
+    entries = {name: sharing(problem, name).entries for name in wanted}
+    own = any(entries[name] > 1 for name in wanted if name in MATRICES)
+    mixed = any(number not in (1, count) for number in entries.values())
+    if own or mixed:
+        return [slice(0, count)]
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
 def given_part(solution: Solution, part: slice) -> Solution:
@@ -71,21 +73,17 @@ def given_part(solution: Solution, part: slice) -> Solution:
     whole, some = solution.problem, part_of(solution, part)
     shapes = {}
     for name, shape in whole.given_shapes.items():
-        core, own = core_of(solution, name), math.prod(lead_of(whole, name)) > 1
-        shapes[name] = (part.stop - part.start, *core) if own and shape else core
+        lies = sharing(whole, name)
+        own = lies.entries > 1 and len(shape) > 0
+        shapes[name] = (part.stop - part.start, *lies.core) if own else lies.core
     return replace(some, problem=replace(some.problem, given_shapes=shapes))
 
 
 def view(solution: Solution, name: str, gradient: np.ndarray, part: slice) -> np.ndarray:
     """The part of a gradient that belongs to some problems: all of it if they share it."""
-    own = math.prod(lead_of(solution.problem, name)) > 1
-    flat = gradient.reshape(-1, *core_of(solution, name)) if gradient.ndim else gradient
-    return flat[part] if own else flat.reshape(core_of(solution, name))
-
-
-def core_of(solution: Solution, name: str) -> tuple[int, ...]:
-    """The shape of an argument without its batch axes."""
-    return solution.problem.given_shapes[name][len(lead_of(solution.problem, name)) :]
+    lies = sharing(solution.problem, name)
+    flat = gradient.reshape(-1, *lies.core) if gradient.ndim else gradient
+    return flat[part] if lies.entries > 1 else flat.reshape(lies.core)
 
 
 def unknown(solution: Solution) -> Trust:

@@ -7,6 +7,7 @@ with the matrix R alone, and so does what the others are left with: to look for 
 """
 
 from qpcore.kernels.active_set import project
+from qpcore.kernels.binding import solve_binding
 from qpcore.kernels.certificate import MINIMUM, RUNNING
 from qpcore.kernels.dense import multiply_transposed, solve_factored
 from qpcore.kernels.factor import factor_with_rows, multiply_rows
@@ -41,10 +42,10 @@ def solve_dual(work, dual, parameters, sizes, team):
     firm = prepare(work, dual, parameters, sizes, team) & (status == RUNNING)
     if any_lane(firm):
         multiply_rows(qp.K, dual.curvature, sizes.n, sizes.n + sizes.p, team)
-        search = search_rows(work, dual, firm, parameters, sizes, team)
-        take_out_softness(work, dual, parameters.delta, sizes, team)
+        search, most = search_rows(work, dual, firm, parameters, sizes, team)
+        take_out_softness(work, dual, parameters.delta, most, sizes, team)
         place(work, dual, sizes, team)
-        status = polish(work, dual, status, search.found, parameters, sizes, team)
+        status = polish(work, dual, status, search.found, most, parameters, sizes, team)
         steps = search.steps
     else:
         note_iterate(work, 0, firm, sizes, team)
@@ -83,16 +84,19 @@ def prepare(work, dual, parameters, sizes, team):
 
 @kernel
 def search_rows(work, dual, firm, parameters, sizes, team):
-    """Find the rows that bind, in `dual.side`, and their multipliers, in `dual.force`."""
-    search = begin(work, dual, firm, parameters, sizes, team)
+    """Find the rows that bind, in `dual.side`, and their multipliers, in `dual.force`.
+
+    Returned is how far the search came, and how many rows its last factor has.
+    """
+    search, most = begin(work, dual, firm, parameters, sizes, team), 0
     note_search(work, dual, 0, firm, sizes, team)
     for iteration in range(parameters.steps):
-        solve_rows(work, dual, parameters.delta, sizes, team)
+        most = solve_rows(work, dual, parameters.delta, sizes, team)
         note_search(work, dual, iteration + 1, search.searching, sizes, team)
         search = look(work, dual, search, parameters, sizes, team)
         if is_over(search):
             break
-    return search
+    return search, most
 
 
 @kernel
@@ -138,7 +142,7 @@ def look_at(work, sizes, team):
 
 
 @kernel
-def polish(work, dual, status, found, parameters, sizes, team):
+def polish(work, dual, status, found, most, parameters, sizes, team):
     """Correct the point where it is not exact enough; SOLVED where it is (5)."""
     for round in range(ROUNDS + 1):
         look_at(work, sizes, team)
@@ -148,16 +152,16 @@ def polish(work, dual, status, found, parameters, sizes, team):
         left = (status == RUNNING) & found
         if round == ROUNDS or not any_lane(left):
             break
-        correct(work, dual, sizes, team)
+        correct(work, dual, most, sizes, team)
         add_where(left, work.at, work.fix, sizes, team)
     return status
 
 
 @kernel
-def correct(work, dual, sizes, team):
+def correct(work, dual, most, sizes, team):
     """Newton's step on the conditions (3), with the rows that bind as equations."""
     qp, at, residual, fix, right = work.qp, work.at, work.residual, work.fix, work.system.right
-    n, size, zero = sizes.n, sizes.n + sizes.p, like(0, work.qp.q[0])
+    n, zero = sizes.n, like(0, work.qp.q[0])
     for j in range(team.lane, n, team.width):
         right[j] = -residual.dual[j]
     for i in range(team.lane, sizes.p, team.width):
@@ -175,10 +179,7 @@ def correct(work, dual, sizes, team):
         gap = where(side > 0, qp.limit[0, k], qp.limit[1, k]) - at.Cx[k]
         fix.v[k] = where(side == zero, zero, fix.v[k] - gap)
     barrier(team)
-    solve_factored(qp.K[size:, size:], dual.diagonal[size:], sizes.m, True, fix.v, team)
-    for k in range(team.lane, sizes.m, team.width):
-        fix.v[k] = where(dual.side[k] == zero, zero, fix.v[k])
-    barrier(team)
+    solve_binding(work, dual, fix.v, most, sizes, team)
     multiply_C_transposed(right[:n], qp, fix.v, team)
     solve_factored(qp.K, dual.diagonal, n, True, right, team)
     for j in range(team.lane, n, team.width):

@@ -77,6 +77,12 @@ def diagonal_tile(K, diagonal, Gt, rows, weight, start, stop, done, floor, team)
     t = eliminate(t, K, j, j, n, done, team)
     if start >= n:  # S = -1: the factor of the negative tile
         t = negated_tile(t)
+    store_triangle(K, diagonal, t, j, start, stop, floor)
+
+
+@kernel(inline=True)
+def store_triangle(K, diagonal, t, j, start, stop, floor):
+    """Factor a tile, what the columns before it explain taken out, and write its lower triangle."""
     d0 = inverse_root(t[0][0], floor)
     l10, l20, l30 = t[1][0] * d0, t[2][0] * d0, t[3][0] * d0
     d1 = inverse_root(t[1][1] - l10 * l10, floor)
@@ -116,6 +122,12 @@ def tile_below(K, diagonal, Gt, rows, weight, begin, end, start, stop, done, tea
     if begin < n:
         t = add_gram(t, Gt, rows, weight, i, j, team)
     t = eliminate(t, K, i, j, n, done, team)
+    store_tile(K, diagonal, t, i, j, begin, end, start, stop, n)
+
+
+@kernel(inline=True)
+def store_tile(K, diagonal, t, i, j, begin, end, start, stop, n):
+    """Four rows of L."""
     store_row(K, diagonal, t[0], begin, j, start, stop, n)
     if begin + 1 < end:
         store_row(K, diagonal, t[1], i[1], j, start, stop, n)
@@ -141,6 +153,39 @@ def store_row(K, diagonal, t, i, j, start, stop, n):
             if start + 3 < stop:
                 rest = t[3] - l0 * K[j[3], j[0]] - l1 * K[j[3], j[1]] - l2 * K[j[3], j[2]]
                 K[i, j[3]] = rest * diagonal[j[3]]
+
+
+# ---- given below the diagonal --------------------------------------------------------------------
+
+
+@kernel
+def factor_below(K, diagonal, size, floor, team):
+    """Factor a positive definite K[:size, :size] = L Lᵀ, given by its lower triangle, in place.
+
+    `diagonal` and `floor` are as in `factor`. Only for a team of one.
+    """
+    for start in range(0, size, TILE):
+        j = four(start, size)
+        d = diagonal
+        t = (
+            (d[j[0]], K[j[1], j[0]], K[j[2], j[0]], K[j[3], j[0]]),
+            (K[j[1], j[0]], d[j[1]], K[j[2], j[1]], K[j[3], j[1]]),
+            (K[j[2], j[0]], K[j[2], j[1]], d[j[2]], K[j[3], j[2]]),
+            (K[j[3], j[0]], K[j[3], j[1]], K[j[3], j[2]], d[j[3]]),
+        )
+        t = subtract_products(t, K, 0, start, j, j, team)
+        store_triangle(K, diagonal, t, j, start, size, floor)
+        for begin in range(start + TILE, size, TILE):
+            i = four(begin, size)
+            t = row_of(K, i[0], j), row_of(K, i[1], j), row_of(K, i[2], j), row_of(K, i[3], j)
+            t = subtract_products(t, K, 0, start, i, j, team)
+            store_tile(K, diagonal, t, i, j, begin, size, start, size, size)
+
+
+@kernel(inline=True)
+def row_of(K, i, j):
+    """Four elements of row i."""
+    return K[i, j[0]], K[i, j[1]], K[i, j[2]], K[i, j[3]]
 
 
 # ---- rows below it -------------------------------------------------------------------------------

@@ -25,9 +25,9 @@ TRIED = ((0, 68),)
 # without a limit, and they took up to 7 % longer with a limit of 200.
 LARGE = 1000
 
-# What the names of a driver's own kernels begin with. LLVM links in memory by one table of names for
-# all code, in which those stand too that are of no concern to others: code that calls a kernel by
-# its usual name would be sent to a driver's, which takes other arguments.
+# What the names of a driver's own kernels begin with. In memory LLVM links all code by one table of
+# names, in which those stand too that concern nobody else: code that calls a kernel by its usual name
+# would be sent to a driver's, which takes other arguments.
 LOCAL = "qpcore.local."
 
 

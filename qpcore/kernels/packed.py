@@ -89,6 +89,33 @@ def consecutive_slots(typing_context, packs, count, first):
 
 
 @intrinsic
+def own_entry(typing_context, matrix, row, column):
+    """Return matrix[row, column], with a row and a column for each lane; numbers, not negative."""
+    element = matrix.dtype
+    packed = isinstance(element, PackType)
+
+    def codegen(context, builder, sig, args):
+        view = arrayobj.make_array(matrix)(context, builder, args[0])
+        kind = ir.IntType(64)
+        if not packed:
+            index = [builder.fptosi(number, kind) for number in args[1:]]
+            return builder.load(cgutils.get_item_pointer(context, builder, matrix, view, index))
+        kind = ir.VectorType(kind, element.lanes)
+        row, column = (builder.fptosi(numbers, kind) for numbers in args[1:])
+        found = ir.Constant(vector_type(element), ir.Undefined)
+        for lane in range(element.lanes):
+            place = ir.IntType(32)(lane)
+            index = [builder.extract_element(numbers, place) for numbers in (row, column)]
+            pack = cgutils.get_item_pointer(context, builder, matrix, view, index)
+            numbers = builder.bitcast(pack, found.type.element.as_pointer())
+            number = builder.load(builder.gep(numbers, [place]))
+            found = builder.insert_element(found, number, place)
+        return found
+
+    return element(matrix, row, column), codegen
+
+
+@intrinsic
 def move_block(typing_context, out, row, column, down, right, values, entries, i, j):
     """Move neighbours values[entry, i, j:] of the entry of every lane to packs of `out`.
 

@@ -7,6 +7,7 @@ beyond their limit are taken in: mostly that ends after a few steps, else it is 
 
 from collections import namedtuple
 
+from qpcore.kernels.binding import factor_binding, solve_binding
 from qpcore.kernels.dense import factor, multiply_symmetric, solve_factored
 from qpcore.kernels.machine import (
     any_lane,
@@ -19,8 +20,8 @@ from qpcore.kernels.machine import (
     where,
 )
 
-# What is added to R's diagonal in rows that are free; in all rows at first, as a share of it.
-FREE, FIRST = 1e30, 0.01
+# What is added to R's diagonal at first, as a share of it.
+FIRST = 0.01
 
 # A multiplier or slack of the wrong sign counts beyond this share of the largest.
 NOTHING = 1e-12
@@ -47,23 +48,21 @@ def begin(work, dual, firm, parameters, sizes, team):
         kept = (qp.fixed[k] > 0) | (dual.force[k] * dual.side[k] > 0)
         dual.side[k] = where(kept, dual.side[k], zero)
     barrier(team)
-    return Search(firm, zero > one, work.outcome.iterations[0], like(FREE, zero), zero)
+    return Search(firm, zero > one, work.outcome.iterations[0], like(sizes.m + 1, zero), zero)
 
 
 @kernel
 def solve_rows(work, dual, delta, sizes, team):
-    """Multipliers of the rows that bind, in `force`, and R times them, in `pull`."""
-    qp, zero = work.qp, like(0, work.qp.q[0])
-    R = qp.K[sizes.n + sizes.p :, sizes.n + sizes.p :]
-    for k in range(team.lane, sizes.m, team.width):
-        free = dual.side[k] == zero
-        dual.pull[k] = where(free, like(FREE, zero), like(delta, zero))
-    barrier(team)
-    solve_softened(work, dual, delta, sizes, team)
-    for k in range(team.lane, sizes.m, team.width):
-        dual.force[k] = where(dual.side[k] == zero, zero, dual.force[k])
-    barrier(team)
+    """Multipliers of the rows that bind, in `force`, and R times them, in `pull`.
+
+    Returned is how many rows bind in the problem with the most of them.
+    """
+    R = work.qp.K[sizes.n + sizes.p :, sizes.n + sizes.p :]
+    gaps(dual, work.qp, sizes, team)
+    most = factor_binding(work, dual, delta, sizes, team)
+    solve_binding(work, dual, dual.force, most, sizes, team)
     multiply_symmetric(dual.pull, R, dual.curvature, True, dual.force, team)
+    return most
 
 
 @kernel
@@ -71,15 +70,24 @@ def solve_softened(work, dual, floor, sizes, team):
     """Factor R + diag(pull), and solve for the multipliers that take rows to their limits."""
     qp, zero, first = work.qp, like(0, work.qp.q[0]), sizes.n + sizes.p
     R, diagonal = qp.K[first:, first:], dual.diagonal[first:]
+    gaps(dual, qp, sizes, team)
     for k in range(team.lane, sizes.m, team.width):
-        side = dual.side[k]
-        gap = dual.centre[k] - where(side > 0, qp.limit[0, k], qp.limit[1, k])
-        dual.force[k] = where(side == zero, zero, gap)
         diagonal[k] = dual.curvature[k] + dual.pull[k]
     barrier(team)
     least = like(floor, zero)
     factor(R, diagonal, R[:, :0], 0, dual.side, sizes.m, True, least, team)
     solve_factored(R, diagonal, sizes.m, True, dual.force, team)
+
+
+@kernel
+def gaps(dual, qp, sizes, team):
+    """How far rows are beyond the limits that they are to be at, in `force`."""
+    zero = like(0, qp.q[0])
+    for k in range(team.lane, sizes.m, team.width):
+        side = dual.side[k]
+        gap = dual.centre[k] - where(side > 0, qp.limit[0, k], qp.limit[1, k])
+        dual.force[k] = where(side == zero, zero, gap)
+    barrier(team)
 
 
 @kernel
@@ -123,15 +131,12 @@ def is_over(search):
 
 
 @kernel
-def take_out_softness(work, dual, delta, sizes, team):
+def take_out_softness(work, dual, delta, most, sizes, team):
     """Correct multipliers with (R + δ I) λ = c for what δ did: δ λ is left of c - R λ."""
-    qp, zero, first = work.qp, like(0, work.qp.q[0]), sizes.n + sizes.p
-    R, diagonal = qp.K[first:, first:], dual.diagonal[first:]
     for k in range(team.lane, sizes.m, team.width):
-        dual.right[k] = like(delta, zero) * dual.force[k]
+        dual.right[k] = like(delta, dual.force[k]) * dual.force[k]
     barrier(team)
-    solve_factored(R, diagonal, sizes.m, True, dual.right, team)
+    solve_binding(work, dual, dual.right, most, sizes, team)
     for k in range(team.lane, sizes.m, team.width):
-        change = where(dual.side[k] == zero, zero, dual.right[k])
-        dual.force[k] += change
+        dual.force[k] += dual.right[k]
     barrier(team)

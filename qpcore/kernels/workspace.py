@@ -64,8 +64,9 @@ Work = namedtuple("Work", "qp scale at best residual step fix system products ou
 # What the dual form needs besides (19), by rows of G but for `diagonal`: of the factor of [[Q, Aᵀ],
 # [A, 0]], then of that of R, inverted. curvature: the diagonal of R; centre: Gx without rows of G;
 # side: +1 or -1 where a row binds above or below, 0 where it is free; force: multipliers; pull: R
-# times them; right: a right-hand side.
-Dual = namedtuple("Dual", "diagonal curvature centre side force pull right")
+# times them; right: a right-hand side; order: numbers of the rows that bind; beside: what belongs
+# to them, in that order.
+Dual = namedtuple("Dual", "diagonal curvature centre side force pull right order beside")
 
 
 def elements(n, m, p, rows, traced=0):
@@ -88,7 +89,7 @@ def elements_of_dual(n, m, p, rows, traced=0):
     """How many elements `carve_dual` takes."""
     size = n + p + m
     matrices = size * size - (n + p) * (n + p) - n * m
-    return elements(n, m, p, rows, traced) + matrices + size + 6 * m
+    return elements(n, m, p, rows, traced) + matrices + size + 8 * m
 
 
 @kernel(makes_arrays=True)
@@ -110,9 +111,11 @@ def carve_dual(memory, n, m, p, rows):
     force, memory = vector(memory, m)
     pull, memory = vector(memory, m)
     right, memory = vector(memory, m)
+    order, memory = vector(memory, m)
+    beside, memory = vector(memory, m)
     K, memory = matrix(memory, size, size)
     work = carve_around(memory, K, K[:n, n + p :], K[:n, n : n + p], n, m, p, rows)
-    return work, Dual(diagonal, curvature, centre, side, force, pull, right)
+    return work, Dual(diagonal, curvature, centre, side, force, pull, right, order, beside)
 
 
 @kernel(makes_arrays=True)
