@@ -26,8 +26,8 @@ TRIED = ((0, 68),)
 LARGE = 1000
 
 # What the names of a driver's own kernels begin with. In memory LLVM links all code by one table of
-# names, in which those stand too that concern nobody else: code that calls a kernel by its usual name
-# would be sent to a driver's, which takes other arguments.
+# names, in which those stand too that concern nobody else: code that calls a kernel by its usual
+# name would be sent to a driver's, which takes other arguments.
 LOCAL = "qpcore.local."
 
 
