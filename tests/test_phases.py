@@ -31,6 +31,7 @@ ON_CPU = {
     "neighbours.py",
     "dual.py",
     "search.py",
+    "binding.py",
 }
 
 # What may stand for a parameter in a call, besides its own name and its place in `work`.
