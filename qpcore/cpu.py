@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections import namedtuple
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,14 +17,12 @@ from qpcore.kernels.doubt import IN_DOUBT
 from qpcore.kernels.exact import VECTORS, Exact
 from qpcore.kernels.ipm import Parameters
 from qpcore.kernels.pack import PACK_BYTES, lanes_of
-from qpcore.kernels.quality import Certificate
-from qpcore.kernels.sift import LEAST_SIFTED, Sifted
+from qpcore.kernels.sift import LEAST_SIFTED
 from qpcore.kernels.transfer import (
     Result,
     Vectors,
 )
 from qpcore.kernels.workspace import (
-    NOTES,
     Data,
     Sizes,
     elements,
@@ -40,6 +37,13 @@ from qpcore.loops import (
     solve_active_sets,
     solve_duals,
     solve_range,
+)
+from qpcore.rooms import (
+    empty_derivative,
+    empty_result,
+    memory_for,
+    memory_of,
+    room_for_sifted,
 )
 from qpcore.status import Status
 from qpcore.threads import over_chunks
@@ -92,7 +96,8 @@ def solve(
 
     What a stage leaves undecided goes on to the
     next one, packed anew: a few hard problems in a batch cost no more than they would by
-    themselves. Some statuses are IN_DOUBT: SOLVED, if rounding has not fooled the kernels.
+    themselves. Some statuses are IN_DOUBT: SOLVED, if rounding has not fooled the kernels. Data are
+    contiguous arrays, as `handover.data_of` makes them, here and in what follows.
     """
     batch, traced = data.entry.shape[1], stages[0].max_iterations + 1 if trace else 0
     result = empty_result(batch, sizes, data.Q.dtype, traced)
@@ -186,13 +191,6 @@ def way_of(
     return Way(solver, dtype, slots, numbers, share * cost(sizes), name)
 
 
-def empty_result(batch: int, sizes: Sizes, dtype: np.dtype, traced: int) -> Result:
-    """Room for the answers and outcomes of every problem."""
-    status, iterations = np.empty(batch, np.int8), np.empty(batch, np.int32)
-    notes = np.empty((batch, traced, NOTES), dtype)
-    return Result(*empty_vectors(batch, sizes, dtype), status, iterations, notes)
-
-
 def adjoint(
     data: Data,
     sizes: Sizes,
@@ -222,15 +220,6 @@ def adjoint(
     with announced(name):
         over_chunks(work, math.ceil(batch / slots), threads, ADJOINT * cost(sizes))
     return derivative
-
-
-def room_for_sifted(sizes: Sizes, dtype: np.dtype, slots: int) -> Sifted:
-    """Where a group notes the rows of G that are kept."""
-    rows, places = np.empty((slots, sizes.m), np.int64), np.empty(slots * sizes.m, np.int64)
-    counts, pending = np.empty(slots, np.int64), np.empty(slots, bool)
-    margin, room, pull = np.empty((3, slots), dtype)
-    Gx, per_norm = np.empty((2, sizes.m), dtype)
-    return Sifted(rows, places, counts, margin, room, pull, pending, Gx, per_norm)
 
 
 def relaxed(
@@ -267,15 +256,6 @@ def measure(data: Data, answer: Vectors, places: np.ndarray, threads: int) -> Ex
     return Exact(*out.T)
 
 
-def empty_derivative(batch: int, sizes: Sizes, dtype: np.dtype) -> Derivative:
-    """Room for what `adjoint` finds of every problem."""
-    widths = sizes.n, sizes.m, sizes.p, sizes.rows - sizes.m  # no z_box where there are no bounds
-    adjoint, answer = (
-        Vectors(*(np.empty((batch, width), dtype) for width in widths)) for _ in range(2)
-    )
-    return Derivative(adjoint, answer, np.empty((batch, len(Certificate._fields)), dtype))
-
-
 def slots_for(sizes: Sizes, dtype: np.dtype) -> int:
     """How many problems are solved side by side: a pack of small ones, a large one by itself.
 
@@ -294,12 +274,6 @@ def cost(sizes: Sizes) -> float:
 def kind_of(dtype: np.dtype, slots: int) -> str:
     """What the code was compiled for, in words."""
     return KINDS[dtype.char, slots > 1]
-
-
-def empty_vectors(batch: int, sizes: Sizes, dtype: np.dtype) -> Vectors:
-    """Room for x, z, y, z_box of every problem."""
-    widths = sizes.n, sizes.m, sizes.p, sizes.n
-    return Vectors._make([np.empty((batch, width), dtype) for width in widths])
 
 
 def once(vectors: Vectors) -> Vectors:
@@ -331,24 +305,3 @@ def outer(products: Sequence[tuple[np.ndarray, Factors]], threads: int) -> None:
 
     with announced(name):
         over_chunks(work, batch, threads, OUTER * entries / max(1, batch))
-
-
-memory = threading.local()
-
-
-def memory_for(sizes: Sizes, dtype: np.dtype, slots: int, traced: int = 0) -> np.ndarray:
-    """Workspace of the calling thread for most purposes."""
-    return memory_of(elements(sizes.n, sizes.m, sizes.p, sizes.rows, traced), dtype, slots)
-
-
-def memory_of(size: int, dtype: np.dtype, slots: int) -> np.ndarray:
-    """Workspace of the calling thread: (size, slots), or (size,) for one slot; reused."""
-    count = size * slots
-    block = getattr(memory, dtype.char, None)
-    if block is None or block.size < count:
-        spare = PACK_BYTES // dtype.itemsize  # to begin on a cache line
-        raw = np.zeros(count + spare, dtype)
-        shift = -raw.ctypes.data % PACK_BYTES // dtype.itemsize
-        block = raw[shift : shift + count]
-        setattr(memory, dtype.char, block)
-    return block[:count] if slots == 1 else block[:count].reshape(-1, slots)

@@ -20,13 +20,13 @@ from numba import cuda
 
 from qpcore.blocks import KERNELS
 from qpcore.compilation import announced, source_stamp
-from qpcore.cpu import empty_derivative, empty_result
 from qpcore.kernels.adjoint import Derivative, Rules
 from qpcore.kernels.ipm import REAL, WHOLE, Parameters
 from qpcore.kernels.transfer import Result, Vectors
 from qpcore.kernels.workspace import Data, Sizes
 from qpcore.phases import keep_all_apart
 from qpcore.plans import UNASKED, Device, plan
+from qpcore.rooms import empty_derivative, empty_result
 
 # What goes into compiled code beside the kernels.
 SOURCES = "blocks.py", "counting.py", "instead.py", "notes.py", "phases.py", "plans.py"

@@ -25,6 +25,7 @@ LAYERS = {
     "qpcore.reuse": "drivers",
     "qpcore.cpu": "drivers",
     "qpcore.loops": "drivers",
+    "qpcore.rooms": "drivers",
     "qpcore.threads": "drivers",
     "qpcore.watch": "drivers",
     "qpcore.gpu": "drivers",
