@@ -47,7 +47,7 @@ def compiled(function: Callable) -> Any:
     options: Any = {"error_model": "numpy", "fastmath": FASTMATH, "_nrt": False}
     options |= {"cache": True, "nogil": True, "pipeline_class": DRIVERS}
     dispatcher: Any = njit(function, **options)
-    dispatcher._cache._cache_file._source_stamp = source_stamp("loops.py")
+    dispatcher._cache._cache_file._source_stamp = source_stamp("loops.py", "crew.py")
     _dispatchers.append(dispatcher)
     _share_work(dispatcher)
     return dispatcher

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import namedtuple
 from collections.abc import Sequence
 from functools import lru_cache
@@ -46,7 +45,7 @@ from qpcore.rooms import (
     room_for_sifted,
 )
 from qpcore.status import Status
-from qpcore.threads import over_chunks
+from qpcore.threads import share
 
 SOLVED = int(Status.SOLVED)
 MAX_ITERATIONS = int(Status.MAX_ITERATIONS)
@@ -75,6 +74,9 @@ SOLVERS = {ACTIVE_SET: solve_active_sets, COLD: solve_active_sets, DUAL: solve_d
 # methods and an adjoint take beside it; and microseconds for an entry of a matrix that is measured,
 # and of an outer product.
 ENTRY, ITERATIONS, QUICK, ADJOINT, MEASURE, OUTER = 0.2, 10, 0.2, 0.25, 1e-3, 2e-4
+
+# Outer products of so many entries are handed to a thread at once.
+PART = 20_000
 
 # Gradients of matrices of so many bytes are written past the cache if their rows have so many
 # numbers: smaller arrays stay in it for whoever reads them, and short rows have few whole lines.
@@ -146,16 +148,12 @@ def solve_stage(
     way = way_of(sizes, stage.sought, stage.steps, kind, data.Q.dtype.type, traced, alone)
     slots, dtype = way.slots, way.dtype
 
-    def work(start: int, stop: int) -> None:
-        memory = memory_of(way.numbers, dtype, slots)
-        call(way.solver, way.name, data, result, memory, sizes, stage, start, stop)
+    def work(workers: int, *crew: Any) -> None:
+        memory = memory_of(way.numbers, dtype, slots, workers)
+        call(way.solver, way.name, data, result, memory, sizes, stage, *crew)
 
     with announced(way.name):
-        if batch <= slots:
-            work(0, 1)
-        else:
-            shared = len(data.Q) == len(data.A) == len(data.G) == 1
-            over_chunks(work, math.ceil(batch / slots), threads, way.microseconds, shared)
+        share(work, -(-batch // slots), threads, way.microseconds)
     if dtype.itemsize < data.Q.itemsize:  # what float32 says of float64 data is a guess
         found, spent = np.isin(result.status, ANSWERED), result.status == MAX_ITERATIONS
         result.status[:] = np.where(spent, MAX_ITERATIONS, np.where(found, GUESSED, RUNNING))
@@ -208,17 +206,17 @@ def adjoint(
     sifted = sizes.m >= LEAST_SIFTED and not rules.mu > 0
     name = "gradients", sifted, kind_of(dtype, slots)
 
-    def work(start: int, stop: int) -> None:
-        memory = memory_for(sizes, dtype, slots, traced=1)  # a row for the certificate
+    def work(workers: int, *crew: Any) -> None:
+        memory = memory_for(sizes, dtype, slots, workers, traced=1)  # a row for the certificate
         given = data, answer, cotangents, derivative, memory
         if sifted:
-            kept = room_for_sifted(sizes, dtype, slots)
-            call(differentiate_sifted, name, *given, kept, sizes, rules, start, stop)
+            room = room_for_sifted(sizes, dtype, slots, workers)
+            call(differentiate_sifted, name, *given, room, sizes, rules, *crew)
         else:
-            call(differentiate_range, name, *given, sizes, rules, start, stop)
+            call(differentiate_range, name, *given, sizes, rules, *crew)
 
     with announced(name):
-        over_chunks(work, math.ceil(batch / slots), threads, ADJOINT * cost(sizes))
+        share(work, -(-batch // slots), threads, ADJOINT * cost(sizes))
     return derivative
 
 
@@ -232,12 +230,12 @@ def relaxed(
     result.status[:], result.iterations[:] = RUNNING, 0
     name = "smooth gradients", kind_of(dtype, slots)
 
-    def work(start: int, stop: int) -> None:
-        memory = memory_for(sizes, dtype, slots)
-        call(relax_range, name, data, result, memory, sizes, parameters, mu, close, start, stop)
+    def work(workers: int, *crew: Any) -> None:
+        memory = memory_for(sizes, dtype, slots, workers)
+        call(relax_range, name, data, result, memory, sizes, parameters, mu, close, *crew)
 
     with announced(name):
-        over_chunks(work, math.ceil(batch / slots), threads, cost(sizes))
+        share(work, -(-batch // slots), threads, cost(sizes))
     return result
 
 
@@ -246,13 +244,13 @@ def measure(data: Data, answer: Vectors, places: np.ndarray, threads: int) -> Ex
     answer, name = contiguous(answer, data.Q.dtype), ("measures", data.Q.dtype)
     out, n = np.empty((len(places), len(Exact._fields))), data.q.shape[1]
 
-    def work(start: int, stop: int) -> None:
-        room = np.empty((VECTORS, n))
-        call(measure_range, name, data, answer, places, out, room, start, stop)
+    def work(workers: int, *crew: Any) -> None:
+        room = np.empty((workers, VECTORS, n))
+        call(measure_range, name, data, answer, places, out, room, *crew)
 
     with announced(name):
         entries = n * (n + data.G.shape[1] + data.A.shape[1])
-        over_chunks(work, len(places), threads, MEASURE * entries)
+        share(work, len(places), threads, MEASURE * entries)
     return Exact(*out.T)
 
 
@@ -288,20 +286,17 @@ def contiguous(arrays: Any, dtype: np.dtype | None = None) -> Any:
 
 def outer(products: Sequence[tuple[np.ndarray, Factors]], threads: int) -> None:
     """out = a bᵀ + c dᵀ for each row of (batch, ·) arrays, and for each pair (out, factors)."""
-    if not products:
-        return
-    batch, dtype = len(products[0][0]), products[0][0].dtype
-    name, jobs, entries = ("outer products", dtype), [], 0
     for out, factors in products:
-        entries += out.size
+        name = "outer products", out.dtype
         shift, past = 0, out.nbytes >= LEAST_PAST_CACHE and out.shape[2] >= LEAST_ROW
         if past:
             shift = out.ctypes.data % PACK_BYTES // out.itemsize
-        jobs.append((out, *contiguous(factors, dtype), shift, past))
+        entries = max(1, out.shape[1] * out.shape[2])
+        size = max(1, PART // entries)
+        job = out, *contiguous(factors, out.dtype), shift, past, size
 
-    def work(start: int, stop: int) -> None:
-        for job in jobs:
-            call(outer_products, name, *job, start, stop)
+        def work(_: int, *crew: Any, name: tuple = name, job: tuple = job) -> None:
+            call(outer_products, name, *job, *crew)
 
-    with announced(name):
-        over_chunks(work, batch, threads, OUTER * entries / max(1, batch))
+        with announced(name):
+            share(work, -(-len(out) // size), threads, OUTER * size * entries)

@@ -1,6 +1,11 @@
-"""The CPU's compiled loops: groups of problems are brought in, worked on, and handed out."""
+"""The CPU's compiled loops: groups of problems are brought in, worked on, and handed out.
+
+What a worker does is a kernel; the drivers let a caller and its helpers do it together. `memory`
+has a workspace for each of them; `parts` counts the groups, as `crew.claim` has it.
+"""
 
 from qpcore.compilation import compiled
+from qpcore.crew import COUNT, claim, together
 from qpcore.kernels.active_set import solve_active_set
 from qpcore.kernels.adjoint import differentiate, store_derivative
 from qpcore.kernels.certificate import ACTIVE_SET, MINIMUM
@@ -9,7 +14,7 @@ from qpcore.kernels.dual import solve_dual
 from qpcore.kernels.exact import measure
 from qpcore.kernels.ipm import solve_problem
 from qpcore.kernels.kept import load_kept, load_kept_cotangents, sizes_of_kept, store_kept
-from qpcore.kernels.machine import team_of_one
+from qpcore.kernels.machine import kernel, team_of_one
 from qpcore.kernels.outer import (
     add_outer_products,
     add_outer_products_past_cache,
@@ -17,7 +22,7 @@ from qpcore.kernels.outer import (
 )
 from qpcore.kernels.packed import as_elements, slots_in
 from qpcore.kernels.relax import relax
-from qpcore.kernels.sift import sift
+from qpcore.kernels.sift import for_worker, sift
 from qpcore.kernels.transfer import (
     load,
     load_cotangents,
@@ -33,73 +38,118 @@ from qpcore.kernels.workspace import (
 
 
 @compiled
-def solve_range(data, result, memory, sizes, parameters, start, stop):
-    """Solve the problems of a range of groups, as many in a group as the memory has slots."""
-    team, slots = team_of_one(), slots_in(memory)
-    packs = as_elements(memory)  # pyright: ignore[reportCallIssue]  a Numba intrinsic
+def solve_range(data, result, memory, sizes, parameters, parts, boxes, hired):
+    """Solve the problems of all groups, as many in a group as the memory has slots."""
+    together(solve_groups, (data, result, memory, sizes, parameters, parts), boxes, hired)
+
+
+@kernel
+def solve_groups(data, result, memory, sizes, parameters, parts, worker):
+    """A worker's part of it."""
+    team, slots, again = team_of_one(), slots_in(memory[worker]), False
+    packs = as_elements(memory[worker])  # pyright: ignore[reportCallIssue]  a Numba intrinsic
     work = carve(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
-    for group in range(start, stop):
-        # The search for a ray changes the matrices, which are then loaded again.
-        again = group > start and parameters.sought == MINIMUM
+    group = claim(parts)  # pyright: ignore[reportCallIssue]
+    while group < parts[COUNT]:
         load(work, data, sizes, group * slots, slots, again, team)
         load_progress(work, result, group * slots, slots, team)
         solve_problem(work, parameters, sizes, team)
         if parameters.sought == MINIMUM:
             doubt(work, parameters.clear, sizes, team)
         store(result, work, parameters.sought, sizes, group * slots, slots, team)
+        # The search for a ray changes the matrices, which are then loaded again.
+        again = parameters.sought == MINIMUM
+        group = claim(parts)  # pyright: ignore[reportCallIssue]
 
 
 @compiled
-def solve_active_sets(data, result, memory, sizes, parameters, start, stop):
-    """Take the problems of a range of groups from where they are to the answer."""
-    team, slots = team_of_one(), slots_in(memory)
-    packs = as_elements(memory)  # pyright: ignore[reportCallIssue]  a Numba intrinsic
+def solve_active_sets(data, result, memory, sizes, parameters, parts, boxes, hired):
+    """Take the problems of all groups from where they are to the answer."""
+    together(solve_sets_of_groups, (data, result, memory, sizes, parameters, parts), boxes, hired)
+
+
+@kernel
+def solve_sets_of_groups(data, result, memory, sizes, parameters, parts, worker):
+    """A worker's part of it."""
+    team, slots, again = team_of_one(), slots_in(memory[worker]), False
+    packs = as_elements(memory[worker])  # pyright: ignore[reportCallIssue]  a Numba intrinsic
     work = carve(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
-    for group in range(start, stop):
-        load(work, data, sizes, group * slots, slots, group > start, team)
+    group = claim(parts)  # pyright: ignore[reportCallIssue]
+    while group < parts[COUNT]:
+        load(work, data, sizes, group * slots, slots, again, team)
         load_progress(work, result, group * slots, slots, team)
         if parameters.sought == ACTIVE_SET:
             load_point(work.at, result, sizes, group * slots, slots, team)
         solve_active_set(work, parameters, sizes, team)
         doubt(work, parameters.clear, sizes, team)
         store(result, work, MINIMUM, sizes, group * slots, slots, team)
+        again, group = True, claim(parts)  # pyright: ignore[reportCallIssue]
 
 
 @compiled
-def solve_duals(data, result, memory, sizes, parameters, start, stop):
-    """Solve the problems of a range of groups in the dual form."""
-    team, slots = team_of_one(), slots_in(memory)
-    packs = as_elements(memory)  # pyright: ignore[reportCallIssue]  a Numba intrinsic
+def solve_duals(data, result, memory, sizes, parameters, parts, boxes, hired):
+    """Solve the problems of all groups in the dual form."""
+    together(solve_duals_of_groups, (data, result, memory, sizes, parameters, parts), boxes, hired)
+
+
+@kernel
+def solve_duals_of_groups(data, result, memory, sizes, parameters, parts, worker):
+    """A worker's part of it."""
+    team, slots, again = team_of_one(), slots_in(memory[worker]), False
+    packs = as_elements(memory[worker])  # pyright: ignore[reportCallIssue]  a Numba intrinsic
     work, dual = carve_dual(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
-    for group in range(start, stop):
-        load(work, data, sizes, group * slots, slots, group > start, team)
+    group = claim(parts)  # pyright: ignore[reportCallIssue]
+    while group < parts[COUNT]:
+        load(work, data, sizes, group * slots, slots, again, team)
         load_progress(work, result, group * slots, slots, team)
         solve_dual(work, dual, parameters, sizes, team)
         doubt(work, parameters.clear, sizes, team)
         store(result, work, MINIMUM, sizes, group * slots, slots, team)
+        again, group = True, claim(parts)  # pyright: ignore[reportCallIssue]
 
 
 @compiled
-def differentiate_range(data, answer, cotangents, derivative, memory, sizes, rules, start, stop):
-    """Solve the adjoint systems of a range of groups."""
-    team, slots = team_of_one(), slots_in(memory)
-    packs = as_elements(memory)  # pyright: ignore[reportCallIssue]  a Numba intrinsic
+def differentiate_range(
+    data, answer, cotangents, derivative, memory, sizes, rules, parts, boxes, hired
+):
+    """Solve the adjoint systems of all groups."""
+    arguments = (data, answer, cotangents, derivative, memory, sizes, rules, parts)
+    together(differentiate_groups, arguments, boxes, hired)
+
+
+@kernel
+def differentiate_groups(data, answer, cotangents, derivative, memory, sizes, rules, parts, worker):
+    """A worker's part of it."""
+    team, slots, again = team_of_one(), slots_in(memory[worker]), False
+    packs = as_elements(memory[worker])  # pyright: ignore[reportCallIssue]  a Numba intrinsic
     work = carve(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
-    for group in range(start, stop):
-        load_solved(work, data, sizes, group * slots, slots, group > start, team)
+    group = claim(parts)  # pyright: ignore[reportCallIssue]
+    while group < parts[COUNT]:
+        load_solved(work, data, sizes, group * slots, slots, again, team)
         load_cotangents(work, answer, cotangents, sizes, group * slots, slots, team)
         differentiate(work, rules, sizes, team)
         store_derivative(derivative, work, sizes, group * slots, slots, team)
+        again, group = True, claim(parts)  # pyright: ignore[reportCallIssue]
 
 
 @compiled
 def differentiate_sifted(
-    data, answer, cotangents, derivative, memory, kept, sizes, rules, start, stop
+    data, answer, cotangents, derivative, memory, room, sizes, rules, parts, boxes, hired
 ):
     """The same without rows of G that do not bind; where that was wrong, again with all of them."""
-    team, slots = team_of_one(), slots_in(memory)
-    packs = as_elements(memory)  # pyright: ignore[reportCallIssue]  a Numba intrinsic
-    for group in range(start, stop):
+    arguments = (data, answer, cotangents, derivative, memory, room, sizes, rules, parts)
+    together(differentiate_kept, arguments, boxes, hired)
+
+
+@kernel
+def differentiate_kept(
+    data, answer, cotangents, derivative, memory, room, sizes, rules, parts, worker
+):
+    """A worker's part of it."""
+    team, slots, kept = team_of_one(), slots_in(memory[worker]), for_worker(room, worker)
+    packs = as_elements(memory[worker])  # pyright: ignore[reportCallIssue]  a Numba intrinsic
+    group = claim(parts)  # pyright: ignore[reportCallIssue]
+    while group < parts[COUNT]:
         first, pending, attempt = group * slots, True, 0
         kept.pending[:] = True
         while pending:
@@ -111,37 +161,64 @@ def differentiate_sifted(
             differentiate(work, rules, some, team)
             pending = store_kept(derivative, answer, work, data, kept, some, first, slots, team)
             attempt += 1
+        group = claim(parts)  # pyright: ignore[reportCallIssue]
 
 
 @compiled
-def relax_range(data, result, memory, sizes, parameters, mu, close, start, stop):
-    """Take the problems of a range of groups to their points of the central path."""
-    team, slots = team_of_one(), slots_in(memory)
-    packs = as_elements(memory)  # pyright: ignore[reportCallIssue]  a Numba intrinsic
+def relax_range(data, result, memory, sizes, parameters, mu, close, parts, boxes, hired):
+    """Take the problems of all groups to their points of the central path."""
+    arguments = (data, result, memory, sizes, parameters, mu, close, parts)
+    together(relax_groups, arguments, boxes, hired)
+
+
+@kernel
+def relax_groups(data, result, memory, sizes, parameters, mu, close, parts, worker):
+    """A worker's part of it."""
+    team, slots, again = team_of_one(), slots_in(memory[worker]), False
+    packs = as_elements(memory[worker])  # pyright: ignore[reportCallIssue]  a Numba intrinsic
     work = carve(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
-    for group in range(start, stop):
-        load(work, data, sizes, group * slots, slots, group > start, team)
+    group = claim(parts)  # pyright: ignore[reportCallIssue]
+    while group < parts[COUNT]:
+        load(work, data, sizes, group * slots, slots, again, team)
         load_progress(work, result, group * slots, slots, team)
         relax(work, mu, close, parameters, sizes, team)
         store(result, work, parameters.sought, sizes, group * slots, slots, team)
+        again, group = True, claim(parts)  # pyright: ignore[reportCallIssue]
 
 
 @compiled
-def outer_products(out, a, b, c, d, shift, past, start, stop):
-    """Gradients of a matrix in the problems start..stop."""
-    for k in range(start, stop):
-        if past:
-            add_outer_products_past_cache(out, a, b, c, d, k, shift)
-        else:
-            add_outer_products(out, a, b, c, d, k)
+def outer_products(out, a, b, c, d, shift, past, size, parts, boxes, hired):
+    """Gradients of a matrix; so many problems make a part."""
+    together(outer_products_of_part, (out, a, b, c, d, shift, past, size, parts), boxes, hired)
+
+
+@kernel
+def outer_products_of_part(out, a, b, c, d, shift, past, size, parts, worker):
+    """A worker's part of it."""
+    part = claim(parts)  # pyright: ignore[reportCallIssue]
+    while part < parts[COUNT]:
+        for k in range(part * size, min((part + 1) * size, len(out))):
+            if past:
+                add_outer_products_past_cache(out, a, b, c, d, k, shift)
+            else:
+                add_outer_products(out, a, b, c, d, k)
+        part = claim(parts)  # pyright: ignore[reportCallIssue]
     if past:
         wait_for_stores()  # pyright: ignore[reportCallIssue]
 
 
 @compiled
-def measure_range(data, answer, places, out, room, start, stop):
-    """Measure the answers of problems at places[start..stop], exactly, into rows of `out`."""
-    for k in range(start, stop):
-        measures = measure(data, answer, room, places[k])
+def measure_range(data, answer, places, out, room, parts, boxes, hired):
+    """Measure the answers of the problems at `places`, exactly, into rows of `out`."""
+    together(measure_part, (data, answer, places, out, room, parts), boxes, hired)
+
+
+@kernel
+def measure_part(data, answer, places, out, room, parts, worker):
+    """A worker's part of it."""
+    k = claim(parts)  # pyright: ignore[reportCallIssue]
+    while k < parts[COUNT]:
+        measures = measure(data, answer, room[worker], places[k])
         for i in range(len(measures)):
             out[k, i] = measures[i]
+        k = claim(parts)  # pyright: ignore[reportCallIssue]

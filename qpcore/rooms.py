@@ -36,31 +36,43 @@ def empty_derivative(batch: int, sizes: Sizes, dtype: np.dtype) -> Derivative:
     return Derivative(adjoint, answer, np.empty((batch, len(Certificate._fields)), dtype))
 
 
-def room_for_sifted(sizes: Sizes, dtype: np.dtype, slots: int) -> Sifted:
-    """Where a group notes the rows of G that are kept."""
-    rows, places = np.empty((slots, sizes.m), np.int64), np.empty(slots * sizes.m, np.int64)
-    counts, pending = np.empty(slots, np.int64), np.empty(slots, bool)
-    margin, room, pull = np.empty((3, slots), dtype)
-    Gx, per_norm = np.empty((2, sizes.m), dtype)
+def room_for_sifted(sizes: Sizes, dtype: np.dtype, slots: int, workers: int) -> Sifted:
+    """Where groups note the rows of G that are kept, by worker."""
+    rows, places = np.empty((2, workers, slots, sizes.m), np.int64)
+    counts, pending = np.empty((workers, slots), np.int64), np.empty((workers, slots), bool)
+    margin, room, pull = np.empty((3, workers, slots), dtype)
+    Gx, per_norm = np.empty((2, workers, sizes.m), dtype)
+    places = places.reshape(workers, -1)
     return Sifted(rows, places, counts, margin, room, pull, pending, Gx, per_norm)
 
 
 memory = threading.local()
 
 
-def memory_for(sizes: Sizes, dtype: np.dtype, slots: int, traced: int = 0) -> np.ndarray:
-    """Workspace of the calling thread for most purposes."""
-    return memory_of(elements(sizes.n, sizes.m, sizes.p, sizes.rows, traced), dtype, slots)
+def memory_for(
+    sizes: Sizes, dtype: np.dtype, slots: int, workers: int, traced: int = 0
+) -> np.ndarray:
+    """Workspaces for most purposes."""
+    size = elements(sizes.n, sizes.m, sizes.p, sizes.rows, traced)
+    return memory_of(size, dtype, slots, workers)
 
 
-def memory_of(size: int, dtype: np.dtype, slots: int) -> np.ndarray:
-    """Workspace of the calling thread: (size, slots), or (size,) for one slot; reused."""
-    count = size * slots
+def memory_of(size: int, dtype: np.dtype, slots: int, workers: int) -> np.ndarray:
+    """Workspaces that a thread lends its workers, reused.
+
+    (workers, size, slots), or (workers, size) for one slot. What is behind the vectors in one of
+    them is the trace, so that none is longer than it has to be.
+    """
     block = getattr(memory, dtype.char, None)
-    if block is None or block.size < count:
-        spare = PACK_BYTES // dtype.itemsize  # to begin on a cache line
-        raw = np.zeros(count + spare, dtype)
-        shift = -raw.ctypes.data % PACK_BYTES // dtype.itemsize
-        block = raw[shift : shift + count]
+    if block is None or block.size < workers * size * slots:
+        block = aligned(workers * size * slots, dtype)
         setattr(memory, dtype.char, block)
-    return block[:count] if slots == 1 else block[:count].reshape(-1, slots)
+    block = block[: workers * size * slots]
+    return block.reshape(workers, size) if slots == 1 else block.reshape(workers, size, slots)
+
+
+def aligned(count: int, dtype: np.dtype) -> np.ndarray:
+    """(count,) zeros that begin on a line of the cache."""
+    raw = np.zeros(count + PACK_BYTES // dtype.itemsize, dtype)
+    shift = -raw.ctypes.data % PACK_BYTES // dtype.itemsize
+    return raw[shift : shift + count]

@@ -89,6 +89,7 @@ def compile_for(dtype, n, way):
 @pytest.fixture(autouse=True)
 def threads_wake_for_anything(monkeypatch):
     """Tests are about small batches, for which a second thread would not be woken."""
+    monkeypatch.setattr(threads, "WORTH_SHARING", 1e-3)
     monkeypatch.setattr(threads, "WORTH_WAKING", 1e-3)
 
 

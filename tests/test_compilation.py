@@ -149,7 +149,7 @@ def test_other_code_does_not_call_a_kernel_as_a_driver_made_it_for_itself(monkey
 
 
 def test_the_cache_knows_all_sources():
-    stamp = compilation.source_stamp("loops.py")
+    stamp = compilation.source_stamp("loops.py", "crew.py")
     kernels = loops.solve_range, loops.differentiate_sifted, loops.relax_range, loops.outer_products
     for dispatcher in kernels:
         assert dispatcher._cache._cache_file._source_stamp == stamp

@@ -27,7 +27,7 @@ LAYERS = {
     "qpcore.loops": "drivers",
     "qpcore.rooms": "drivers",
     "qpcore.threads": "drivers",
-    "qpcore.watch": "drivers",
+    "qpcore.crew": "drivers",
     "qpcore.gpu": "drivers",
     "qpcore.blocks": "drivers",
     "qpcore.notes": "drivers",

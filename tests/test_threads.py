@@ -12,16 +12,19 @@ import pytest
 from checks import assert_same_bits, fields
 from problems import Form, known
 
-from qpcore import Settings, solve, vjp
-from qpcore.threads import over_chunks, split
+from qpcore import Settings, solve, threads, vjp
+from qpcore.compilation import call, compiled
+from qpcore.crew import COUNT, FREE, STATE, claim, let_others, load_anew, publish, together
+from qpcore.kernels.machine import kernel
+from qpcore.threads import MOST_HELPERS, Helper, helpers, hire, share
 
-FORM, COUNT = Form(5, 6, 2, box="both"), 200
+FORM, MANY = Form(5, 6, 2, box="both"), 200
 
 
 @cache
 def data(seed):
     """Few distinct problems, repeated to keep all threads busy."""
-    return {k: np.tile(v, (COUNT // 20,) + (1,) * (v.ndim - 1)) for k, v in problems(seed).items()}
+    return {k: np.tile(v, (MANY // 20,) + (1,) * (v.ndim - 1)) for k, v in problems(seed).items()}
 
 
 @cache
@@ -52,7 +55,7 @@ def test_concurrent_callers_get_the_bits_of_a_lonely_one():
 
 
 def test_an_error_in_one_caller_leaves_the_others_alone():
-    broken = data(0) | {"q": np.full((COUNT, 5), np.nan)}
+    broken = data(0) | {"q": np.full((MANY, 5), np.nan)}
 
     def spoil(_):
         return solve(**broken, settings=Settings(threads=2), throw=False).status
@@ -65,86 +68,93 @@ def test_an_error_in_one_caller_leaves_the_others_alone():
         assert_same_bits(future.result()[0], results(1, 1)[0])
 
 
+@kernel
+def note(done, by, here, parts, worker):
+    """Note who has done which part; nobody ends before all have begun, or after some seconds."""
+    publish(here, worker, 1)
+    part = claim(parts)
+    while part < parts[COUNT]:
+        done[part] += 1
+        by[part] = worker
+        looks = 0
+        while looks < 2e7 and missing(here) > 0:
+            let_others()
+            looks += 1
+        part = claim(parts)
+
+
+@kernel
+def missing(here):
+    """How many workers have not begun."""
+    count = 0
+    for worker in range(len(here)):
+        count += load_anew(here, worker) == 0
+    return count
+
+
+@compiled
+def note_all(done, by, here, parts, boxes, hired):
+    together(note, (done, by, here, parts), boxes, hired)
+
+
+def shared_out(count, threads, expected):
+    """How often each part was worked on, and who the workers were."""
+    done, by = np.zeros((2, count), np.int64)
+    here = np.zeros(expected, np.int64)
+    share(lambda _, *crew: call(note_all, "noted", done, by, here, *crew), count, threads, 1e3)
+    return done, set(by)
+
+
 @pytest.mark.parametrize("threads", [2, 3])
 @pytest.mark.parametrize("count", [2, 3, 16, 1000])
-def test_every_part_is_worked_on_once_and_by_the_caller_too(count, threads):
-    done, workers, lock = [], set(), threading.Lock()
-    here = threading.Barrier(min(threads, count))
-
-    def work(start, stop):
-        with lock:
-            fresh = threading.current_thread() not in workers
-            workers.add(threading.current_thread())
-            done.extend(range(start, stop))
-        if fresh:
-            here.wait(20)  # until every thread has a part
-
-    over_chunks(work, count, threads, 1e3)
-    assert sorted(done) == list(range(count))
-    assert len(workers) == min(threads, count)
-    assert threading.current_thread() in workers
-
-
-@pytest.mark.parametrize("mine", [True, False])
-def test_an_error_in_any_thread_is_raised_when_all_are_done(mine):
-    caller, both = threading.current_thread(), threading.Barrier(2)
-    begun, running = set(), []
-
-    def work(start, stop):
-        me = threading.current_thread()
-        running.append(me)
-        if me not in begun:
-            begun.add(me)
-            both.wait(20)  # until either thread has a part
-        if (me is caller) == mine:
-            raise IndexError("not one of ours")
-        time.sleep(0.05)
-        running.remove(me)
-
-    with pytest.raises(IndexError, match="not one of ours"):
-        over_chunks(work, 100, 2, 1e3)
-    assert len(running) == 1  # the one that raised
-
-
-@pytest.mark.parametrize(("count", "workers", "least"), [(1, 2, 1), (16, 2, 2), (1000, 3, 7)])
-def test_parts_become_smaller_down_to_the_least(count, workers, least):
-    parts = list(split(count, workers, least))
-    assert [i for start, stop in parts for i in range(start, stop)] == list(range(count))
-    sizes = [stop - start for start, stop in parts]
-    assert sizes == sorted(sizes, reverse=True)
-    assert min(sizes[:-1], default=least) >= least
-    assert sizes[0] <= max(least, count / (2 * workers))
+def test_every_part_is_worked_on_once_and_by_all_who_are_asked(count, threads):
+    workers = min(threads, count)
+    for _ in range(3):
+        done, by = shared_out(count, threads, workers)
+        assert (done == 1).all()
+        assert by == set(range(workers))
 
 
 def test_no_more_threads_work_than_are_asked_for():
     for count in (3, 2):
-        workers, lock = set(), threading.Lock()
-
-        def work(start, stop, workers=workers, lock=lock):
-            with lock:
-                workers.add(threading.current_thread())
-            time.sleep(0.001)
-
-        over_chunks(work, 100, count, 1e3)
-        assert len(workers) == count
+        _, by = shared_out(100, count, count)
+        assert len(by) == count
     assert len(ours()) >= 2  # those of the first call wait for the next one
 
 
 def test_helpers_of_another_caller_are_not_waited_for():
-    inside, go = threading.Barrier(3), threading.Event()
+    held = hire(1, 1) + hire(1, 2)
+    try:
+        done, by = shared_out(100, 2, 1)
+    finally:
+        for helper in held:
+            helper.release()
+    assert len(held) == 2
+    assert (done == 1).all()
+    assert by == {0} or by == {0, 1}  # unless a third helper was free
 
-    def busy(start, stop):
-        inside.wait(20)
-        go.wait(20)
 
-    done = []
-    other = threading.Thread(target=over_chunks, args=(busy, 2, 2, 1e3))
-    other.start()
-    inside.wait(20)
-    over_chunks(lambda start, stop: done.extend(range(start, stop)), 100, 2, 1e3)
-    assert sorted(done) == list(range(100))
-    go.set()
-    other.join()
+def test_what_a_helper_does_not_begin_in_time_is_taken_back(monkeypatch):
+    helper = Helper(MOST_HELPERS - 1)  # one that nobody knows
+    helper.calls.put(False)
+    helper.thread.join()
+    monkeypatch.setattr(threads, "helpers", [helper])
+    for _ in range(2):
+        done, by = shared_out(100, 2, 1)
+        assert (done == 1).all()
+        assert by == {0}
+    assert helper.box[STATE] == FREE
+
+
+def test_helpers_are_free_again_after_an_error():
+    def broken(*_):
+        raise IndexError("not one of ours")
+
+    for _ in range(3):
+        with pytest.raises(IndexError, match="not one of ours"):
+            share(broken, 100, 2, 1e3)
+    assert not any(helper.hired.locked() for helper in helpers)
+    assert shared_out(100, 2, 2)[1] == {0, 1}
 
 
 def test_helpers_without_work_sleep():
@@ -201,7 +211,7 @@ def run(program):
 def test_forked_children_of_a_parent_with_threads():
     program = """
 import multiprocessing, numpy as np, qpcore, qpcore.threads
-qpcore.threads.WORTH_WAKING = 1.0
+qpcore.threads.WORTH_SHARING = qpcore.threads.WORTH_WAKING = 1.0
 q = np.random.default_rng(0).standard_normal((500, 3))
 settings = qpcore.Settings(threads=2)
 def work(queue=None):
@@ -223,7 +233,7 @@ def test_workers_of_a_data_loader():
     pytest.importorskip("torch")
     program = """
 import torch, torch_bridge, qpcore, qpcore.threads
-qpcore.threads.WORTH_WAKING = 1.0
+qpcore.threads.WORTH_SHARING = qpcore.threads.WORTH_WAKING = 1.0
 from torch.utils.data import DataLoader, Dataset
 settings = qpcore.Settings(threads=2)
 q = torch.arange(48.0, dtype=torch.float64).reshape(8, 6)

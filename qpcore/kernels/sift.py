@@ -34,6 +34,22 @@ LEAST_SIFTED = 40
 Sifted = namedtuple("Sifted", "rows places counts margin room pull pending Gx per_norm")
 
 
+@kernel
+def for_worker(room, worker):
+    """The notes of one worker, of room for all of them."""
+    return Sifted(
+        room.rows[worker],
+        room.places[worker],
+        room.counts[worker],
+        room.margin[worker],
+        room.room[worker],
+        room.pull[worker],
+        room.pending[worker],
+        room.Gx[worker],
+        room.per_norm[worker],
+    )
+
+
 # ---- which rows ----------------------------------------------------------------------------------
 
 
