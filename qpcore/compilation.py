@@ -62,17 +62,17 @@ def call(dispatcher: Any, kind: Any, *arguments: Any) -> None:
     """
     entry = _entries.get(kind)
     if entry is None:
-        signature = tuple([_writable(typeof(argument)) for argument in arguments])
+        signature = tuple([writable(typeof(argument)) for argument in arguments])
         entry = _entries[kind] = dispatcher.compile(signature)
     entry(*arguments)
 
 
-def _writable(ty: Any) -> Any:
+def writable(ty: Any) -> Any:
     """The type of arrays that may be written to, for one signature whatever the caller's flags."""
     if isinstance(ty, numba_types.Array):
         return ty.copy(readonly=False)
     if isinstance(ty, numba_types.BaseTuple):
-        members = tuple([_writable(ty[i]) for i in range(len(ty))])  # pyright: ignore
+        members = tuple([writable(ty[i]) for i in range(len(ty))])  # pyright: ignore
         return numba_types.BaseTuple.from_types(members, getattr(ty, "instance_class", None))
     return ty
 

@@ -15,7 +15,8 @@ from qpcore.kernels.certificate import ACTIVE_SET, COLD, DUAL, GUESSED, RUNNING,
 from qpcore.kernels.doubt import IN_DOUBT
 from qpcore.kernels.exact import VECTORS, Exact
 from qpcore.kernels.ipm import Parameters
-from qpcore.kernels.pack import PACK_BYTES, lanes_of
+from qpcore.kernels.outer import Own
+from qpcore.kernels.pack import lanes_of
 from qpcore.kernels.sift import LEAST_SIFTED
 from qpcore.kernels.transfer import (
     Result,
@@ -42,7 +43,9 @@ from qpcore.rooms import (
     empty_result,
     memory_for,
     memory_of,
+    own_in,
     room_for_sifted,
+    shift_of,
 )
 from qpcore.status import Status
 from qpcore.threads import share
@@ -78,12 +81,8 @@ ENTRY, ITERATIONS, QUICK, ADJOINT, MEASURE, OUTER = 0.2, 10, 0.2, 0.25, 1e-3, 2e
 # Outer products of so many entries are handed to a thread at once.
 PART = 20_000
 
-# Gradients of matrices of so many bytes are written past the cache if their rows have so many
-# numbers: smaller arrays stay in it for whoever reads them, and short rows have few whole lines.
-LEAST_PAST_CACHE, LEAST_ROW = 1 << 22, 32
-
-# The vectors of a sum of two outer products.
-Factors = namedtuple("Factors", "a b c d")
+# What makes a multiple of a sum of two outer products.
+Factors = namedtuple("Factors", "scale a b c d")
 
 
 def solve(
@@ -197,9 +196,14 @@ def adjoint(
     cotangents: Vectors,
     threads: int,
     alone: bool = False,
+    own: Own | None = None,
 ) -> Derivative:
-    """Solve the adjoint system of every problem of a batch; `alone`, each by itself."""
+    """Solve the adjoint system of every problem of a batch; `alone`, each by itself.
+
+    Gradients of what each problem has for itself are written to `own`.
+    """
     batch, dtype = data.entry.shape[1], data.Q.dtype
+    own = own or own_in({}, dtype)
     answer, cotangents = contiguous(answer, dtype), contiguous(once(cotangents), dtype)
     slots = 1 if alone else slots_for(sizes, dtype)
     derivative = empty_derivative(batch, sizes, dtype)
@@ -208,7 +212,7 @@ def adjoint(
 
     def work(workers: int, *crew: Any) -> None:
         memory = memory_for(sizes, dtype, slots, workers, traced=1)  # a row for the certificate
-        given = data, answer, cotangents, derivative, memory
+        given = data, answer, cotangents, derivative, own, memory
         if sifted:
             room = room_for_sifted(sizes, dtype, slots, workers)
             call(differentiate_sifted, name, *given, room, sizes, rules, *crew)
@@ -216,7 +220,8 @@ def adjoint(
             call(differentiate_range, name, *given, sizes, rules, *crew)
 
     with announced(name):
-        share(work, -(-batch // slots), threads, ADJOINT * cost(sizes))
+        written = OUTER * slots * (own.Q[:1].size + own.G[:1].size + own.A[:1].size)
+        share(work, -(-batch // slots), threads, ADJOINT * cost(sizes) + written)
     return derivative
 
 
@@ -285,15 +290,12 @@ def contiguous(arrays: Any, dtype: np.dtype | None = None) -> Any:
 
 
 def outer(products: Sequence[tuple[np.ndarray, Factors]], threads: int) -> None:
-    """out = a bᵀ + c dᵀ for each row of (batch, ·) arrays, and for each pair (out, factors)."""
-    for out, factors in products:
-        name = "outer products", out.dtype
-        shift, past = 0, out.nbytes >= LEAST_PAST_CACHE and out.shape[2] >= LEAST_ROW
-        if past:
-            shift = out.ctypes.data % PACK_BYTES // out.itemsize
-        entries = max(1, out.shape[1] * out.shape[2])
+    """out = scale (a bᵀ + c dᵀ) for each row of (batch, ·) arrays, for each pair (out, factors)."""
+    for out, (scale, *vectors) in products:
+        name, entries = ("outer products", out.dtype), max(1, out.shape[1] * out.shape[2])
+        vectors = [np.ascontiguousarray(vector, out.dtype) for vector in vectors]
         size = max(1, PART // entries)
-        job = out, *contiguous(factors, out.dtype), shift, past, size
+        job = out, out.dtype.type(scale), *vectors, shift_of(out), size
 
         def work(_: int, *crew: Any, name: tuple = name, job: tuple = job) -> None:
             call(outer_products, name, *job, *crew)

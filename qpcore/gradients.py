@@ -83,6 +83,17 @@ def room_for(problem: Problem, wanted: frozenset[str]) -> dict[str, np.ndarray]:
     return gradients
 
 
+def own_gradients(gradients: dict[str, np.ndarray], problem: Problem) -> dict[str, np.ndarray]:
+    """Those of what each problem has for itself, (batch, ...), where a driver can write them."""
+    own, batch = {}, problem.batch_size
+    for name, out in gradients.items():
+        lies = sharing(problem, name)
+        if not (lies.shared or lies.adds_up):
+            flat = out.ndim == 1 + len(lies.core)
+            own[name] = out if flat else out.reshape(batch, *lies.core)
+    return own
+
+
 def add_gradients(
     gradients: dict[str, np.ndarray],
     problem: Problem,
@@ -107,16 +118,16 @@ def add_gradients(
 
 
 def factors_of_Q(v: Vectors, d: Vectors) -> cpu.Factors:
-    """Vectors are halved, not the sum of the products."""
-    half = v.x.dtype.type(0.5)
-    return cpu.Factors(half * d.x, v.x, half * v.x, d.x)
+    """Those of its symmetric part."""
+    return cpu.Factors(0.5, d.x, v.x, v.x, d.x)
 
 
-# The gradient of a matrix in a problem is a bᵀ + c dᵀ, made of the answer and the adjoint.
+# The gradient of a matrix in a problem is a multiple of a bᵀ + c dᵀ, made of the answer and the
+# adjoint.
 MATRICES = {
     "Q": factors_of_Q,
-    "G": lambda v, d: cpu.Factors(v.z, d.x, d.z, v.x),
-    "A": lambda v, d: cpu.Factors(v.y, d.x, d.y, v.x),
+    "G": lambda v, d: cpu.Factors(1.0, v.z, d.x, d.z, v.x),
+    "A": lambda v, d: cpu.Factors(1.0, v.y, d.x, d.y, v.x),
 }
 
 # Those of vectors, made of the adjoint and the shares of the upper limits.
@@ -132,9 +143,10 @@ VECTORS = {
 
 def add_matrix(out: np.ndarray, problem: Problem, lies: Sharing, factors: cpu.Factors) -> None:
     """The sum of a bᵀ + c dᵀ over the problems that share an entry, one product of matrices."""
-    a, b, c, d = (group(problem, v, lies) for v in factors)
+    a, b, c, d = (group(problem, v, lies) for v in factors[1:])
     total = np.swapaxes(a, -1, -2) @ b
     total += np.swapaxes(c, -1, -2) @ d
+    total *= out.dtype.type(factors.scale)
     out += total.reshape(out.shape)
 
 

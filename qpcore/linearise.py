@@ -15,6 +15,7 @@ from qpcore.gradients import Shares
 from qpcore.handover import data_of, sizes_of
 from qpcore.kernels.adjoint import Derivative as Found
 from qpcore.kernels.adjoint import Rules
+from qpcore.kernels.outer import Own
 from qpcore.kernels.quality import Certificate
 from qpcore.kernels.transfer import Vectors
 from qpcore.problem import DROPPED, NO_LIMIT, Problem
@@ -63,28 +64,40 @@ class Linear(NamedTuple):
     """(batch,) arrays."""
     doubtful: np.ndarray
     """(batch,) bool, where the policy of the settings applies."""
+    written: bool = False
+    """Whether the driver has written the gradients that it was given room for."""
 
 
 def linearise(
-    solution: Solution, right: Vectors, doubtful: np.ndarray | None = None, alone: bool = False
+    solution: Solution,
+    right: Vectors,
+    doubtful: np.ndarray | None = None,
+    alone: bool = False,
+    own: Own | None = None,
 ) -> Linear:
     """Solve the KKT system at the answer for right-hand sides of shape (batch, ·).
+
+    If all is well, and nothing would be done if it was not, gradients are written to `own` too.
 
     `alone`: there is one problem, and it need not have the bits that it has in a larger batch.
     Problems that failed have zeros if their right-hand sides are zero, else NaN. The policy of the
     settings applies to those that cannot be trusted, and to those that are `doubtful` already.
     """
-    failed = failures(solution)
+    failed, leave = failures(solution), solution.settings.untrusted is Untrusted.LEAVE
+    if failed is not None or not leave or solution.device == "cuda":
+        own = None
     answer = without_absent_box(solution, answer_of(solution, failed))
-    found, at, certificate = run(solution, answer, without_absent_box(solution, right), alone)
+    right_sides = without_absent_box(solution, right)
+    found, at, certificate = run(solution, answer, right_sides, alone, own)
     trust = trust_of(solution, Certificate(*certificate.T.copy()), failed)
-    if failed.any():
+    suspects = ~trust.trusted
+    if failed is not None:
         blank = np.where(touches(right), np.nan, 0.0)[failed, None]
         for part, point in zip(found, at, strict=True):
             part[failed], point[failed] = blank, 0
-    suspects = ~trust.trusted & ~failed
+        suspects &= ~failed
     suspects = suspects if doubtful is None else suspects | doubtful
-    linear = Linear(at, sides(at), found, trust, suspects)
+    linear = Linear(at, sides(at), found, trust, suspects, own is not None)
     return apply_policy(solution, linear, right)
 
 
@@ -169,14 +182,14 @@ def nearness(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.where(only_above, 1, np.where(np.isnan(share), 1, share)).astype(above.dtype)
 
 
-def run(solution: Solution, answer: Vectors, right: Vectors, alone: bool) -> Found:
+def run(solution: Solution, answer: Vectors, right: Vectors, alone: bool, own: Own | None) -> Found:
     """The driver, on the problems of a solution, where they were solved."""
     problem, rules = solution.problem, rules_of(solution.problem.dtype)
     arguments = data_of(problem), sizes_of(problem), rules, answer, right
     if solution.device == "cuda":
         return devices.gpu_driver().adjoint(*arguments)
     alone = alone and problem.n + problem.p >= LEAST_ALONE
-    return cpu.adjoint(*arguments, threads_for(problem, solution.settings), alone)
+    return cpu.adjoint(*arguments, threads_for(problem, solution.settings), alone, own)
 
 
 @lru_cache(maxsize=64)
@@ -186,13 +199,13 @@ def rules_of(dtype: np.dtype, mu: float = 0.0) -> Rules:
     return Rules._make(dtype.type(number) for number in numbers)
 
 
-def trust_of(solution: Solution, certificate: Certificate, failed: np.ndarray) -> Trust:
+def trust_of(solution: Solution, certificate: Certificate, failed: np.ndarray | None) -> Trust:
     """The certificates of the batch, and the verdict."""
     dtype = solution.problem.dtype
-    if failed.any():
+    if failed is not None:
         certificate = Certificate(*(np.where(failed, np.nan, part) for part in certificate))
     margin, residual, condition, error = certificate
-    error = SAFETY * error
+    error *= SAFETY
     least = math.sqrt(solution.settings.tolerance(dtype))
     trusted = (margin > least) & (error <= MOST_ERROR[dtype])
     return made(
@@ -210,10 +223,13 @@ def sides(at: Vectors) -> Shares:
     return Shares((at.z >= 0).astype(at.z.dtype), (at.z_box >= 0).astype(at.z.dtype))
 
 
-def failures(solution: Solution) -> np.ndarray:
-    """(batch,) bool, True where there is no answer to differentiate."""
+def failures(solution: Solution) -> np.ndarray | None:
+    """(batch,) bool, True where there is no answer to differentiate; None if that is nowhere."""
     status = solution.status.reshape(solution.problem.batch_size)
-    return (status != SOLVED) & (status != MAX_ITERATIONS)
+    if not np.count_nonzero(status):  # all SOLVED, which is zero
+        return None
+    failed = (status != SOLVED) & (status != MAX_ITERATIONS)
+    return failed if failed.any() else None
 
 
 def touches(right: Vectors) -> np.ndarray:
@@ -221,12 +237,13 @@ def touches(right: Vectors) -> np.ndarray:
     return np.any([(part != 0).any(axis=1) for part in right], axis=0)
 
 
-def answer_of(solution: Solution, failed: np.ndarray) -> Vectors:
+def answer_of(solution: Solution, failed: np.ndarray | None) -> Vectors:
     """x, z, y, z_box as (batch, ·) arrays, zero in failed problems."""
-    batch = solution.problem.batch_size
-    parts = [getattr(solution, name) for name in Vectors._fields]
-    parts = [part.reshape(batch, part.shape[-1]) for part in parts]
-    if failed.any():
+    parts = [solution.x, solution.z, solution.y, solution.z_box]
+    if parts[0].ndim != 2:
+        batch = solution.problem.batch_size
+        parts = [part.reshape(batch, part.shape[-1]) for part in parts]
+    if failed is not None:
         parts = [np.where(failed[:, None], 0, part) for part in parts]
     return Vectors._make(parts)
 

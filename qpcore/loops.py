@@ -15,11 +15,7 @@ from qpcore.kernels.exact import measure
 from qpcore.kernels.ipm import solve_problem
 from qpcore.kernels.kept import load_kept, load_kept_cotangents, sizes_of_kept, store_kept
 from qpcore.kernels.machine import kernel, team_of_one
-from qpcore.kernels.outer import (
-    add_outer_products,
-    add_outer_products_past_cache,
-    wait_for_stores,
-)
+from qpcore.kernels.outer import store_gradients, store_sum, wait_for_stores
 from qpcore.kernels.packed import as_elements, slots_in
 from qpcore.kernels.relax import relax
 from qpcore.kernels.sift import for_worker, sift
@@ -110,15 +106,17 @@ def solve_duals_of_groups(data, result, memory, sizes, parameters, parts, worker
 
 @compiled
 def differentiate_range(
-    data, answer, cotangents, derivative, memory, sizes, rules, parts, boxes, hired
+    data, answer, cotangents, derivative, own, memory, sizes, rules, parts, boxes, hired
 ):
-    """Solve the adjoint systems of all groups."""
-    arguments = (data, answer, cotangents, derivative, memory, sizes, rules, parts)
+    """Solve the adjoint systems of all groups, and write gradients of what is their own."""
+    arguments = (data, answer, cotangents, derivative, own, memory, sizes, rules, parts)
     together(differentiate_groups, arguments, boxes, hired)
 
 
 @kernel
-def differentiate_groups(data, answer, cotangents, derivative, memory, sizes, rules, parts, worker):
+def differentiate_groups(
+    data, answer, cotangents, derivative, own, memory, sizes, rules, parts, worker
+):
     """A worker's part of it."""
     team, slots, again = team_of_one(), slots_in(memory[worker]), False
     packs = as_elements(memory[worker])  # pyright: ignore[reportCallIssue]  a Numba intrinsic
@@ -129,21 +127,23 @@ def differentiate_groups(data, answer, cotangents, derivative, memory, sizes, ru
         load_cotangents(work, answer, cotangents, sizes, group * slots, slots, team)
         differentiate(work, rules, sizes, team)
         store_derivative(derivative, work, sizes, group * slots, slots, team)
+        store_gradients(own, derivative, group * slots, slots)
         again, group = True, claim(parts)  # pyright: ignore[reportCallIssue]
+    wait_for_stores()  # pyright: ignore[reportCallIssue]
 
 
 @compiled
 def differentiate_sifted(
-    data, answer, cotangents, derivative, memory, room, sizes, rules, parts, boxes, hired
+    data, answer, cotangents, derivative, own, memory, room, sizes, rules, parts, boxes, hired
 ):
     """The same without rows of G that do not bind; where that was wrong, again with all of them."""
-    arguments = (data, answer, cotangents, derivative, memory, room, sizes, rules, parts)
+    arguments = (data, answer, cotangents, derivative, own, memory, room, sizes, rules, parts)
     together(differentiate_kept, arguments, boxes, hired)
 
 
 @kernel
 def differentiate_kept(
-    data, answer, cotangents, derivative, memory, room, sizes, rules, parts, worker
+    data, answer, cotangents, derivative, own, memory, room, sizes, rules, parts, worker
 ):
     """A worker's part of it."""
     team, slots, kept = team_of_one(), slots_in(memory[worker]), for_worker(room, worker)
@@ -161,7 +161,9 @@ def differentiate_kept(
             differentiate(work, rules, some, team)
             pending = store_kept(derivative, answer, work, data, kept, some, first, slots, team)
             attempt += 1
+        store_gradients(own, derivative, first, slots)
         group = claim(parts)  # pyright: ignore[reportCallIssue]
+    wait_for_stores()  # pyright: ignore[reportCallIssue]
 
 
 @compiled
@@ -187,24 +189,20 @@ def relax_groups(data, result, memory, sizes, parameters, mu, close, parts, work
 
 
 @compiled
-def outer_products(out, a, b, c, d, shift, past, size, parts, boxes, hired):
+def outer_products(out, scale, a, b, c, d, shift, size, parts, boxes, hired):
     """Gradients of a matrix; so many problems make a part."""
-    together(outer_products_of_part, (out, a, b, c, d, shift, past, size, parts), boxes, hired)
+    together(outer_products_of_part, (out, scale, a, b, c, d, shift, size, parts), boxes, hired)
 
 
 @kernel
-def outer_products_of_part(out, a, b, c, d, shift, past, size, parts, worker):
+def outer_products_of_part(out, scale, a, b, c, d, shift, size, parts, worker):
     """A worker's part of it."""
     part = claim(parts)  # pyright: ignore[reportCallIssue]
     while part < parts[COUNT]:
         for k in range(part * size, min((part + 1) * size, len(out))):
-            if past:
-                add_outer_products_past_cache(out, a, b, c, d, k, shift)
-            else:
-                add_outer_products(out, a, b, c, d, k)
+            store_sum(out, scale, a, b, c, d, k, shift)
         part = claim(parts)  # pyright: ignore[reportCallIssue]
-    if past:
-        wait_for_stores()  # pyright: ignore[reportCallIssue]
+    wait_for_stores()  # pyright: ignore[reportCallIssue]
 
 
 @compiled

@@ -6,10 +6,11 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from qpcore.gradients import MATRICES, add_gradients, room_for, sharing
+from qpcore.gradients import MATRICES, add_gradients, own_gradients, room_for, sharing
 from qpcore.kernels.transfer import Vectors
 from qpcore.linearise import linearise
 from qpcore.promise import part_of
+from qpcore.rooms import own_in
 from qpcore.settings import Untrusted
 from qpcore.solution import Solution, Trust
 from qpcore.solving import threads_for
@@ -43,9 +44,13 @@ def add_to(
     gradients: dict[str, np.ndarray], solution: Solution, right: Vectors, alone: bool = False
 ) -> Trust:
     """Write or add the gradients of these problems, and say how far they can be trusted."""
-    threads = threads_for(solution.problem, solution.settings)
-    linear = linearise(solution, right, alone=alone)
-    add_gradients(gradients, solution.problem, linear.at, linear.found, linear.upper, threads)
+    problem, own = solution.problem, own_gradients(gradients, solution.problem)
+    linear = linearise(solution, right, alone=alone, own=own_in(own, problem.dtype))
+    if linear.written:
+        gradients = {name: v for name, v in gradients.items() if name not in own}
+    if gradients:
+        threads = threads_for(problem, solution.settings)
+        add_gradients(gradients, problem, linear.at, linear.found, linear.upper, threads)
     return linear.trust
 
 

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import threading
+from functools import lru_cache
 
 import numpy as np
 
 from qpcore.kernels.adjoint import Derivative
+from qpcore.kernels.outer import NEAR, Own
 from qpcore.kernels.pack import PACK_BYTES
 from qpcore.kernels.quality import Certificate
 from qpcore.kernels.sift import Sifted
 from qpcore.kernels.transfer import Result, Vectors
 from qpcore.kernels.workspace import NOTES, Sizes, elements
+
+# Gradients of matrices of so many bytes are written past the cache if their rows have so many
+# numbers: smaller arrays stay in it for whoever reads them, and short rows have few whole lines.
+LEAST_PAST_CACHE, LEAST_ROW = 1 << 22, 32
+
+# Axes of the arrays of Own, which are those of Q, q, G, h, A, b, lb, ub, h_lower.
+AXES = 3, 2, 3, 2, 3, 2, 2, 2, 2
 
 
 def empty_result(batch: int, sizes: Sizes, dtype: np.dtype, traced: int) -> Result:
@@ -30,10 +39,33 @@ def empty_vectors(batch: int, sizes: Sizes, dtype: np.dtype) -> Vectors:
 def empty_derivative(batch: int, sizes: Sizes, dtype: np.dtype) -> Derivative:
     """Room for what `adjoint` finds of every problem."""
     widths = sizes.n, sizes.m, sizes.p, sizes.rows - sizes.m  # no z_box where there are no bounds
-    adjoint, answer = (
-        Vectors(*(np.empty((batch, width), dtype) for width in widths)) for _ in range(2)
-    )
+    adjoint = Vectors._make([np.empty((batch, width), dtype) for width in widths])
+    answer = Vectors._make([np.empty((batch, width), dtype) for width in widths])
     return Derivative(adjoint, answer, np.empty((batch, len(Certificate._fields)), dtype))
+
+
+def own_in(gradients: dict[str, np.ndarray], dtype: np.dtype) -> Own:
+    """Where gradients go of arguments that each problem has for itself: (batch, ...), by name."""
+    arrays = [gradients.get(name) for name in Own._fields[:-1]]
+    arrays = [
+        nothing_like(dtype, axes) if array is None else array
+        for array, axes in zip(arrays, AXES, strict=True)
+    ]
+    shifts = shift_of(arrays[0]), shift_of(arrays[2]), shift_of(arrays[4])
+    return Own._make([*arrays, shifts])
+
+
+@lru_cache(maxsize=8)
+def nothing_like(dtype: np.dtype, axes: int) -> np.ndarray:
+    """What stands for gradients that nobody asks for."""
+    return np.empty((0,) * axes, dtype)
+
+
+def shift_of(out: np.ndarray) -> int:
+    """How many numbers into a line of the cache it begins, if it is to be written past it."""
+    if out.nbytes < LEAST_PAST_CACHE or out.shape[2] < LEAST_ROW:
+        return NEAR
+    return out.ctypes.data % PACK_BYTES // out.itemsize
 
 
 def room_for_sifted(sizes: Sizes, dtype: np.dtype, slots: int, workers: int) -> Sifted:

@@ -11,8 +11,9 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THR
 
 import numpy as np
 import pytest
+from numba import typeof
 
-from qpcore import Settings, Untrusted, cpu, loops, solve, threads, vjp
+from qpcore import Settings, Untrusted, compilation, cpu, loops, solve, threads, vjp
 from qpcore.kernels.sift import LEAST_SIFTED
 
 # Compilation makes so many objects that last that looking for dead ones took 8 % of its time.
@@ -91,6 +92,22 @@ def threads_wake_for_anything(monkeypatch):
     """Tests are about small batches, for which a second thread would not be woken."""
     monkeypatch.setattr(threads, "WORTH_SHARING", 1e-3)
     monkeypatch.setattr(threads, "WORTH_WAKING", 1e-3)
+
+
+signatures = {}
+
+
+@pytest.fixture(autouse=True)
+def compiled_code_gets_what_it_was_compiled_for(monkeypatch):
+    """`compilation.call` does not look at types: with others memory would be overwritten."""
+
+    def checked(dispatcher, kind, *arguments):
+        signature = tuple(compilation.writable(typeof(argument)) for argument in arguments)
+        assert signatures.setdefault(kind, signature) == signature
+        compilation.call(dispatcher, kind, *arguments)
+        assert signature in dispatcher.overloads
+
+    monkeypatch.setattr(cpu, "call", checked)
 
 
 @pytest.fixture(scope="session")

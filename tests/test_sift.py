@@ -8,7 +8,7 @@ from oracle import Point
 from problems import Form, neighbours
 from pullback import TIGHT, assert_close, drawn, oracle_gradients, pulled, random_cotangent
 
-from qpcore import Settings, cpu, solve, vjp
+from qpcore import Settings, cpu, rooms, solve, vjp
 from qpcore.kernels.sift import LEAST_SIFTED
 
 FORMS = [
@@ -120,7 +120,7 @@ def test_large_gradients_do_not_depend_on_where_their_lines_begin():
     problems = drawn(Form(33, 45), 154, (2,))
     data = {name: np.tile(v, (300, *[1] * (v.ndim - 1))) for name, v in problems.data.items()}
     count = len(data["q"])
-    assert count * 33 * 33 * 8 >= cpu.LEAST_PAST_CACHE
+    assert count * 33 * 33 * 8 >= rooms.LEAST_PAST_CACHE
     cotangent = random_cotangent(problems.answer)
     few = pulled(solve(**problems.data, settings=Settings()), cotangent)
     many = pulled(solve(**data), Point(*(np.tile(part, (300, 1)) for part in cotangent)))

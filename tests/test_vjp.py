@@ -1,6 +1,7 @@
 """Gradients against central differences of exact answers, in every form and batch."""
 
 import tracemalloc
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -10,7 +11,7 @@ from oracle import CORE, Point, differences, pull_back
 from problems import Form, Known, neighbours
 from pullback import TIGHT, assert_close, at, drawn, oracle_gradients, pulled, random_cotangent
 
-from qpcore import ProblemError, solve, vjp
+from qpcore import ProblemError, Untrusted, solve, vjp
 
 FULL = Form(6, 9, 2, rows="both", box="both")
 
@@ -54,6 +55,22 @@ def test_shapes_dtypes_and_absent_arguments(form):
         else:
             assert gradient is None
     assert_close(gradients.Q, np.swapaxes(gradients.Q, -1, -2), "Q", rtol=1e-15)
+
+
+@pytest.mark.parametrize("batch", [(), (1,), (9,), (2, 3)], ids=str)
+@pytest.mark.parametrize("form", [FORMS[4], FULL, Form(45, 50, 3, box="lower")], ids=str)
+def test_gradients_that_the_driver_writes_have_the_bits_of_those_that_wait_for_a_policy(
+    form, batch
+):
+    problems = drawn(form, 131, batch)
+    cotangent = random_cotangent(problems.answer)
+    leave, wait = (
+        pulled(solve(**problems.data, settings=replace(TIGHT, untrusted=policy)), cotangent)
+        for policy in (Untrusted.LEAVE, Untrusted.NAN)
+    )
+    assert leave.trust.trusted.all()
+    for name in problems.data:
+        np.testing.assert_array_equal(getattr(leave, name), getattr(wait, name))
 
 
 @pytest.mark.parametrize("form", [FORMS[4], FULL, OPEN, SINGULAR[1]], ids=str)
