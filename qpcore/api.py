@@ -103,7 +103,7 @@ def solve(
             raise ProblemError("device is 'cpu', but arrays lie on a GPU; expected None or 'cuda'.")
         solution = solve_there(given, settings)
     else:
-        problem = Problem.parse(**given)
+        problem = Problem.of(given)
         solution = solve_parsed(problem, settings, device or "cpu", problem.batch_size == 1)
     if throw:
         solution.on_host().raise_for_status()

@@ -83,7 +83,7 @@ def common_dtype(values: Iterable[Any], arrays: Iterable[np.ndarray]) -> np.dtyp
     Python numbers have no say, as in NumPy itself: ``lb=0.0`` keeps a float32 problem float32.
     """
     arrays = list(arrays)
-    if all(array.dtype == F64 for array in arrays):  # the usual case, at once
+    if all(array.dtype is F64 for array in arrays):  # the usual case, at once
         return F64
     pairs = zip(values, arrays, strict=True)
     widths = [a.itemsize for value, a in pairs if a.dtype.kind == "f" and type(value) is not float]
@@ -96,9 +96,9 @@ def compact(array: np.ndarray, core: tuple[int, ...], dtype: np.dtype) -> np.nda
     The last axes become `core`, to which a single number is spread. The result is C-contiguous,
     of the given dtype and read-only; it is a view wherever no conversion is needed.
     """
-    if array.ndim == 0:
-        array = np.broadcast_to(array, core)
     axes = array.ndim - len(core)
+    if axes < 0:  # a single number
+        array, axes = np.broadcast_to(array, core), 0
     if axes and 0 in array.strides[:axes]:
         batch = zip(array.shape[:axes], array.strides[:axes], strict=True)
         once = [slice(1) if size > 1 and stride == 0 else slice(None) for size, stride in batch]

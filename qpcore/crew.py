@@ -7,6 +7,7 @@ arguments lie, on the stack of whoever offers it and waits until it is done.
 
 from __future__ import annotations
 
+from collections import namedtuple
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,11 @@ NEXT, COUNT = 0, 1
 LOOKS, REST = 2000, 20
 
 SYMBOLS = {name for name in ("sched_yield", "usleep") if binding.address_of_symbol(name)}
+
+
+# Workspaces of several workers in one block, (elements, slots) or, for one slot, (elements,): so
+# many elements belong to one, and so many lie between the beginnings of two.
+Workspaces = namedtuple("Workspaces", "block size stride")
 
 
 # ---- numbers that several threads read and write -------------------------------------------------
@@ -204,6 +210,13 @@ def together(loop, arguments, boxes, hired):
         if not replace(box, STATE, OFFERED, HELD):  # pyright: ignore[reportCallIssue]
             wait_for(box)
             publish(box, STATE, HELD)  # pyright: ignore[reportCallIssue]
+
+
+@kernel(makes_arrays=True)
+def workspace_of(memory, worker):
+    """The workspace of one worker."""
+    begin = worker * memory.stride
+    return memory.block[begin : begin + memory.size]
 
 
 @kernel

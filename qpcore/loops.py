@@ -5,7 +5,7 @@ has a workspace for each of them; `parts` counts the groups, as `crew.claim` has
 """
 
 from qpcore.compilation import compiled
-from qpcore.crew import COUNT, claim, together
+from qpcore.crew import COUNT, claim, together, workspace_of
 from qpcore.kernels.active_set import solve_active_set
 from qpcore.kernels.adjoint import differentiate, store_derivative
 from qpcore.kernels.certificate import ACTIVE_SET, MINIMUM
@@ -42,8 +42,8 @@ def solve_range(data, result, memory, sizes, parameters, parts, boxes, hired):
 @kernel
 def solve_groups(data, result, memory, sizes, parameters, parts, worker):
     """A worker's part of it."""
-    team, slots, again = team_of_one(), slots_in(memory[worker]), False
-    packs = as_elements(memory[worker])  # pyright: ignore[reportCallIssue]  a Numba intrinsic
+    team, slots, again = team_of_one(), slots_in(memory.block), False
+    packs = as_elements(workspace_of(memory, worker))  # pyright: ignore[reportCallIssue]
     work = carve(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
     group = claim(parts)  # pyright: ignore[reportCallIssue]
     while group < parts[COUNT]:
@@ -67,8 +67,8 @@ def solve_active_sets(data, result, memory, sizes, parameters, parts, boxes, hir
 @kernel
 def solve_sets_of_groups(data, result, memory, sizes, parameters, parts, worker):
     """A worker's part of it."""
-    team, slots, again = team_of_one(), slots_in(memory[worker]), False
-    packs = as_elements(memory[worker])  # pyright: ignore[reportCallIssue]  a Numba intrinsic
+    team, slots, again = team_of_one(), slots_in(memory.block), False
+    packs = as_elements(workspace_of(memory, worker))  # pyright: ignore[reportCallIssue]
     work = carve(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
     group = claim(parts)  # pyright: ignore[reportCallIssue]
     while group < parts[COUNT]:
@@ -91,8 +91,8 @@ def solve_duals(data, result, memory, sizes, parameters, parts, boxes, hired):
 @kernel
 def solve_duals_of_groups(data, result, memory, sizes, parameters, parts, worker):
     """A worker's part of it."""
-    team, slots, again = team_of_one(), slots_in(memory[worker]), False
-    packs = as_elements(memory[worker])  # pyright: ignore[reportCallIssue]  a Numba intrinsic
+    team, slots, again = team_of_one(), slots_in(memory.block), False
+    packs = as_elements(workspace_of(memory, worker))  # pyright: ignore[reportCallIssue]
     work, dual = carve_dual(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
     group = claim(parts)  # pyright: ignore[reportCallIssue]
     while group < parts[COUNT]:
@@ -118,8 +118,8 @@ def differentiate_groups(
     data, answer, cotangents, derivative, own, memory, sizes, rules, parts, worker
 ):
     """A worker's part of it."""
-    team, slots, again = team_of_one(), slots_in(memory[worker]), False
-    packs = as_elements(memory[worker])  # pyright: ignore[reportCallIssue]  a Numba intrinsic
+    team, slots, again = team_of_one(), slots_in(memory.block), False
+    packs = as_elements(workspace_of(memory, worker))  # pyright: ignore[reportCallIssue]
     work = carve(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
     group = claim(parts)  # pyright: ignore[reportCallIssue]
     while group < parts[COUNT]:
@@ -146,8 +146,8 @@ def differentiate_kept(
     data, answer, cotangents, derivative, own, memory, room, sizes, rules, parts, worker
 ):
     """A worker's part of it."""
-    team, slots, kept = team_of_one(), slots_in(memory[worker]), for_worker(room, worker)
-    packs = as_elements(memory[worker])  # pyright: ignore[reportCallIssue]  a Numba intrinsic
+    team, slots, kept = team_of_one(), slots_in(memory.block), for_worker(room, worker)
+    packs = as_elements(workspace_of(memory, worker))  # pyright: ignore[reportCallIssue]
     group = claim(parts)  # pyright: ignore[reportCallIssue]
     while group < parts[COUNT]:
         first, pending, attempt = group * slots, True, 0
@@ -176,8 +176,8 @@ def relax_range(data, result, memory, sizes, parameters, mu, close, parts, boxes
 @kernel
 def relax_groups(data, result, memory, sizes, parameters, mu, close, parts, worker):
     """A worker's part of it."""
-    team, slots, again = team_of_one(), slots_in(memory[worker]), False
-    packs = as_elements(memory[worker])  # pyright: ignore[reportCallIssue]  a Numba intrinsic
+    team, slots, again = team_of_one(), slots_in(memory.block), False
+    packs = as_elements(workspace_of(memory, worker))  # pyright: ignore[reportCallIssue]
     work = carve(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
     group = claim(parts)  # pyright: ignore[reportCallIssue]
     while group < parts[COUNT]:

@@ -98,19 +98,21 @@ class Problem:
         ProblemError
             A shape, a dtype or a missing partner makes this no QP. Values never do.
         """
-        values = {
+        return cls.of({
             "Q": Q, "q": q, "G": G, "h": h, "A": A, "b": b, "lb": lb, "ub": ub, "h_lower": h_lower
-        }  # fmt: skip
-        values = {name: value for name, value in values.items() if value is not None}
-        arrays = {name: as_array(name, value) for name, value in values.items()}
-        cores, batch_shape = layout({name: array.shape for name, array in arrays.items()})
-        dtype = common_dtype(values.values(), arrays.values())
+        })  # fmt: skip
+
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> Problem:
+        """What `parse` makes of its arguments, by name and in its order."""
+        arrays = {k: as_array(k, value) for k, value in given.items() if value is not None}
+        shapes = {k: array.shape for k, array in arrays.items()}
+        cores, batch_shape = _layout(*shapes.items())
+        dtype = common_dtype([given[k] for k in arrays], arrays.values())
         fields: dict[str, Any] = dict.fromkeys(CORE_AXES)
-        given_shapes = {}
         for name, core in cores.items():
-            array = arrays[name]
-            fields[name] = compact(array, core, dtype)
-            given_shapes[name] = array.shape
+            fields[name] = compact(arrays[name], core, dtype)
+        given_shapes = shapes if len(cores) == len(shapes) else {k: shapes[k] for k in cores}
         return made(cls, **fields, batch_shape=batch_shape, given_shapes=given_shapes)
 
     @property

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from qpcore.crew import Workspaces
 from qpcore.kernels.adjoint import Derivative
 from qpcore.kernels.outer import NEAR, Own
 from qpcore.kernels.pack import PACK_BYTES
@@ -83,24 +84,22 @@ memory = threading.local()
 
 def memory_for(
     sizes: Sizes, dtype: np.dtype, slots: int, workers: int, traced: int = 0
-) -> np.ndarray:
+) -> Workspaces:
     """Workspaces for most purposes."""
     size = elements(sizes.n, sizes.m, sizes.p, sizes.rows, traced)
     return memory_of(size, dtype, slots, workers)
 
 
-def memory_of(size: int, dtype: np.dtype, slots: int, workers: int) -> np.ndarray:
-    """Workspaces that a thread lends its workers, reused.
-
-    (workers, size, slots), or (workers, size) for one slot. What is behind the vectors in one of
-    them is the trace, so that none is longer than it has to be.
-    """
+def memory_of(size: int, dtype: np.dtype, slots: int, workers: int) -> Workspaces:
+    """Workspaces that a thread lends its workers, reused; each begins on a line of the cache."""
+    line = PACK_BYTES // dtype.itemsize
+    stride = size if slots > 1 else -(-size // line) * line  # a pack is a line
     block = getattr(memory, dtype.char, None)
-    if block is None or block.size < workers * size * slots:
-        block = aligned(workers * size * slots, dtype)
+    if block is None or block.size < workers * stride * slots:
+        block = aligned(workers * stride * slots, dtype)
         setattr(memory, dtype.char, block)
-    block = block[: workers * size * slots]
-    return block.reshape(workers, size) if slots == 1 else block.reshape(workers, size, slots)
+    block = block[: workers * stride * slots]
+    return Workspaces(block if slots == 1 else block.reshape(-1, slots), size, stride)
 
 
 def aligned(count: int, dtype: np.dtype) -> np.ndarray:
