@@ -24,7 +24,7 @@ STATE, CODE, ARGUMENTS, WORKER, FIELDS = 0, 1, 2, 3, 8
 
 # States of a box. Its helper goes to sleep where it is free, and takes what is offered; the caller
 # who holds it offers, and takes back.
-ASLEEP, FREE, HELD, OFFERED, TAKEN, DONE, CLOSED = range(7)
+ASLEEP, FREE, HELD, OFFERED, TAKEN, DONE = range(6)
 
 # What the parts of a loop are counted by: the next one that nobody has begun, and how many.
 NEXT, COUNT = 0, 1
@@ -239,12 +239,10 @@ def hold(box: np.ndarray) -> bool:
 
 @njit(cache=True, nogil=True)
 def serve(box: np.ndarray, looks: int) -> None:
-    """Do what is offered in a box, until it was free for so many looks, or is closed."""
+    """Do what is offered in a box, until it was free for so many looks."""
     left = looks
     while True:
         state = load_anew(box, STATE)  # pyright: ignore[reportCallIssue]
-        if state == CLOSED:
-            return
         if state == OFFERED and replace(box, STATE, OFFERED, TAKEN):  # pyright: ignore
             do_job(box[CODE], box[ARGUMENTS], box[WORKER])  # pyright: ignore[reportCallIssue]
             publish(box, STATE, DONE)  # pyright: ignore[reportCallIssue]

@@ -14,7 +14,7 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from qpcore.crew import ASLEEP, CLOSED, COUNT, FIELDS, FREE, LOOKS, NEXT, STATE, hold, serve
+from qpcore.crew import ASLEEP, COUNT, FIELDS, FREE, LOOKS, NEXT, STATE, hold, serve
 from qpcore.rooms import aligned
 
 # A worker is given so many microseconds of work at least. A helper that is awake begins after less
@@ -88,9 +88,11 @@ def hire(count: int, called: int) -> list[Helper]:
 
 @atexit.register
 def dismiss() -> None:
-    """End all helpers: none is to run compiled code while that is unloaded."""
+    """End all helpers: none is to run compiled code while that is unloaded.
+
+    Those that are awake look for work a little longer.
+    """
     for helper in helpers:
-        helper.box[STATE] = CLOSED
         helper.calls.put(False)
     for helper in helpers:
         helper.thread.join(1.0)
