@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -10,43 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qpcore.compilation import announced, call
-from qpcore.kernels.adjoint import Derivative, Rules
 from qpcore.kernels.certificate import ACTIVE_SET, COLD, DUAL, GUESSED, RUNNING, is_left_to
 from qpcore.kernels.doubt import IN_DOUBT
 from qpcore.kernels.exact import VECTORS, Exact
 from qpcore.kernels.ipm import Parameters
-from qpcore.kernels.outer import Own
 from qpcore.kernels.pack import lanes_of
-from qpcore.kernels.sift import LEAST_SIFTED
-from qpcore.kernels.transfer import (
-    Result,
-    Vectors,
-)
-from qpcore.kernels.workspace import (
-    Data,
-    Sizes,
-    elements,
-    elements_of_dual,
-)
-from qpcore.loops import (
-    differentiate_range,
-    differentiate_sifted,
-    measure_range,
-    outer_products,
-    relax_range,
-    solve_active_sets,
-    solve_duals,
-    solve_range,
-)
-from qpcore.rooms import (
-    empty_derivative,
-    empty_result,
-    memory_for,
-    memory_of,
-    own_in,
-    room_for_sifted,
-    shift_of,
-)
+from qpcore.kernels.transfer import Result, Vectors
+from qpcore.kernels.workspace import Data, Sizes, elements, elements_of_dual
+from qpcore.loops import measure_range, relax_range, solve_active_sets, solve_duals, solve_range
+from qpcore.rooms import Saved, empty_result, memory_for, memory_of
 from qpcore.status import Status
 from qpcore.threads import share
 
@@ -74,15 +45,8 @@ SOLVERS = {ACTIVE_SET: solve_active_sets, COLD: solve_active_sets, DUAL: solve_d
 # What work takes, roughly, to decide whether threads are woken for it. Microseconds of a pack for
 # each entry of the condensed matrix and of C, by the interior-point method: 0.18 to 0.25 on the
 # paper's profile with n = m = 10, 0.12 at 30, 0.18 at 100. Iterations of a solve; what active set
-# methods and an adjoint take beside it; and microseconds for an entry of a matrix that is measured,
-# and of an outer product.
-ENTRY, ITERATIONS, QUICK, ADJOINT, MEASURE, OUTER = 0.2, 10, 0.2, 0.25, 1e-3, 2e-4
-
-# Outer products of so many entries are handed to a thread at once.
-PART = 20_000
-
-# What makes a multiple of a sum of two outer products.
-Factors = namedtuple("Factors", "scale a b c d")
+# methods take beside it; and microseconds for an entry of a matrix that is measured.
+ENTRY, ITERATIONS, QUICK, MEASURE = 0.2, 10, 0.2, 1e-3
 
 
 def solve(
@@ -92,19 +56,20 @@ def solve(
     threads: int,
     trace: bool = False,
     alone: bool = False,
+    saved: Saved | None = None,
 ) -> Result:
     """Solve a batch; with `trace`, note every iterate; `alone`, each problem by itself.
 
-    What a stage leaves undecided goes on to the
-    next one, packed anew: a few hard problems in a batch cost no more than they would by
-    themselves. Some statuses are IN_DOUBT: SOLVED, if rounding has not fooled the kernels. Data are
-    contiguous arrays, as `handover.data_of` makes them, here and in what follows.
+    What a stage leaves undecided goes on to the next one, packed anew: a few hard problems in a
+    batch cost no more than they would by themselves. Some statuses are IN_DOUBT: SOLVED, if
+    rounding has not fooled the kernels. Data are contiguous arrays, as `handover.data_of` makes
+    them, here and in what follows. The first stage works in the workspaces `saved`.
     """
     batch, traced = data.entry.shape[1], stages[0].max_iterations + 1 if trace else 0
     result = empty_result(batch, sizes, data.Q.dtype, traced)
     result.status.fill(RUNNING)
     result.iterations.fill(0)
-    solve_stage(data, result, sizes, stages[0], threads, alone)
+    solve_stage(data, result, sizes, stages[0], threads, alone, saved)
     if np.count_nonzero(result.status):  # not all SOLVED, which is zero
         solve_rest(data, result, sizes, stages[1:], threads, alone)
     return result
@@ -141,6 +106,7 @@ def solve_stage(
     stage: Parameters,
     threads: int,
     alone: bool = False,
+    saved: Saved | None = None,
 ) -> None:
     """Take all problems through one stage, in place; it computes in the dtype of its tolerance."""
     batch, kind, traced = len(result.status), type(stage.tol), result.trace.shape[1]
@@ -148,7 +114,7 @@ def solve_stage(
     slots, dtype = way.slots, way.dtype
 
     def work(workers: int, *crew: Any) -> None:
-        memory = memory_of(way.numbers, dtype, slots, workers)
+        memory = saved.memory if saved else memory_of(way.numbers, dtype, slots, workers)
         call(way.solver, way.name, data, result, memory, sizes, stage, *crew)
 
     with announced(way.name):
@@ -186,43 +152,6 @@ def way_of(
     share = QUICK if sought in SOLVERS else min(1.0, steps / ITERATIONS)
     name = solver.__name__, kind_of(dtype, slots), np.dtype(data_kind)
     return Way(solver, dtype, slots, numbers, share * cost(sizes), name)
-
-
-def adjoint(
-    data: Data,
-    sizes: Sizes,
-    rules: Rules,
-    answer: Vectors,
-    cotangents: Vectors,
-    threads: int,
-    alone: bool = False,
-    own: Own | None = None,
-) -> Derivative:
-    """Solve the adjoint system of every problem of a batch; `alone`, each by itself.
-
-    Gradients of what each problem has for itself are written to `own`.
-    """
-    batch, dtype = data.entry.shape[1], data.Q.dtype
-    own = own or own_in({}, dtype)
-    answer, cotangents = contiguous(answer, dtype), contiguous(once(cotangents), dtype)
-    slots = 1 if alone else slots_for(sizes, dtype)
-    derivative = empty_derivative(batch, sizes, dtype)
-    sifted = sizes.m >= LEAST_SIFTED and not rules.mu > 0
-    name = "gradients", sifted, kind_of(dtype, slots)
-
-    def work(workers: int, *crew: Any) -> None:
-        memory = memory_for(sizes, dtype, slots, workers, traced=1)  # a row for the certificate
-        given = data, answer, cotangents, derivative, own, memory
-        if sifted:
-            room = room_for_sifted(sizes, dtype, slots, workers)
-            call(differentiate_sifted, name, *given, room, sizes, rules, *crew)
-        else:
-            call(differentiate_range, name, *given, sizes, rules, *crew)
-
-    with announced(name):
-        written = OUTER * slots * (own.Q[:1].size + own.G[:1].size + own.A[:1].size)
-        share(work, -(-batch // slots), threads, ADJOINT * cost(sizes) + written)
-    return derivative
 
 
 def relaxed(
@@ -279,26 +208,6 @@ def kind_of(dtype: np.dtype, slots: int) -> str:
     return KINDS[dtype.char, slots > 1]
 
 
-def once(vectors: Vectors) -> Vectors:
-    """One row of what is spread over the batch, which the loops take for all that are missing."""
-    return Vectors._make([v[:1] if len(v) > 1 and v.strides[0] == 0 else v for v in vectors])
-
-
 def contiguous(arrays: Any, dtype: np.dtype | None = None) -> Any:
     """The same arrays, contiguous and of a dtype, as compiled code takes them."""
     return type(arrays)._make([np.ascontiguousarray(array, dtype) for array in arrays])
-
-
-def outer(products: Sequence[tuple[np.ndarray, Factors]], threads: int) -> None:
-    """out = scale (a bᵀ + c dᵀ) for each row of (batch, ·) arrays, for each pair (out, factors)."""
-    for out, (scale, *vectors) in products:
-        name, entries = ("outer products", out.dtype), max(1, out.shape[1] * out.shape[2])
-        vectors = [np.ascontiguousarray(vector, out.dtype) for vector in vectors]
-        size = max(1, PART // entries)
-        job = out, out.dtype.type(scale), *vectors, shift_of(out), size
-
-        def work(_: int, *crew: Any, name: tuple = name, job: tuple = job) -> None:
-            call(outer_products, name, *job, *crew)
-
-        with announced(name):
-            share(work, -(-len(out) // size), threads, OUTER * size * entries)

@@ -36,9 +36,10 @@ LOOKS, REST = 2000, 20
 SYMBOLS = {name for name in ("sched_yield", "usleep") if binding.address_of_symbol(name)}
 
 
-# Workspaces of several workers in one block, (elements, slots) or, for one slot, (elements,): so
-# many elements belong to one, and so many lie between the beginnings of two.
-Workspaces = namedtuple("Workspaces", "block size stride")
+# Workspaces in one block, (elements, slots) or, for one slot, (elements,): so many elements belong
+# to one, and so many lie between the beginnings of two. There is one for each worker; or, to be
+# kept, one for each part.
+Workspaces = namedtuple("Workspaces", "block size stride kept")
 
 
 # ---- numbers that several threads read and write -------------------------------------------------
@@ -217,6 +218,12 @@ def workspace_of(memory, worker):
     """The workspace of one worker."""
     begin = worker * memory.stride
     return memory.block[begin : begin + memory.size]
+
+
+@kernel(makes_arrays=True)
+def workspace_for(memory, worker, part):
+    """The workspace in which a worker does a part."""
+    return workspace_of(memory, part if memory.kept else worker)
 
 
 @kernel

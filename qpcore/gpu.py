@@ -76,8 +76,8 @@ def launch_adjoint(
     workspace: Any = None,
 ) -> None:
     """Solve the adjoint systems of a batch into `derivative`, as `launch_solve` does."""
-    arrays, traced = (data, answer, cotangents, derivative), 1  # a row for the certificate
-    launch("differentiate", arrays, data, sizes, (rules,), traced, stream, workspace)
+    arrays = data, answer, cotangents, derivative
+    launch("differentiate", arrays, data, sizes, (rules,), 0, stream, workspace)
 
 
 def current() -> int:

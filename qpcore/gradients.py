@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qpcore import cpu, reuse
+from qpcore import cpu_gradients, reuse
+from qpcore.cpu_gradients import Factors
 from qpcore.kernels.transfer import Vectors
 from qpcore.problem import CORE_AXES, Problem
 
@@ -114,20 +115,20 @@ def add_gradients(
             add_matrix(out, problem, lies, factors)
         else:
             own.append((out.reshape(problem.batch_size, *out.shape[-2:]), factors))
-    cpu.outer(own, threads)
+    cpu_gradients.outer(own, threads)
 
 
-def factors_of_Q(v: Vectors, d: Vectors) -> cpu.Factors:
+def factors_of_Q(v: Vectors, d: Vectors) -> Factors:
     """Those of its symmetric part."""
-    return cpu.Factors(0.5, d.x, v.x, v.x, d.x)
+    return Factors(0.5, d.x, v.x, v.x, d.x)
 
 
 # The gradient of a matrix in a problem is a multiple of a bᵀ + c dᵀ, made of the answer and the
 # adjoint.
 MATRICES = {
     "Q": factors_of_Q,
-    "G": lambda v, d: cpu.Factors(1.0, v.z, d.x, d.z, v.x),
-    "A": lambda v, d: cpu.Factors(1.0, v.y, d.x, d.y, v.x),
+    "G": lambda v, d: Factors(1.0, v.z, d.x, d.z, v.x),
+    "A": lambda v, d: Factors(1.0, v.y, d.x, d.y, v.x),
 }
 
 # Those of vectors, made of the adjoint and the shares of the upper limits.
@@ -141,7 +142,7 @@ VECTORS = {
 }
 
 
-def add_matrix(out: np.ndarray, problem: Problem, lies: Sharing, factors: cpu.Factors) -> None:
+def add_matrix(out: np.ndarray, problem: Problem, lies: Sharing, factors: Factors) -> None:
     """The sum of a bᵀ + c dᵀ over the problems that share an entry, one product of matrices."""
     a, b, c, d = (group(problem, v, lies) for v in factors[1:])
     total = np.swapaxes(a, -1, -2) @ b

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qpcore import cpu, devices
+from qpcore import cpu, cpu_gradients, devices
 from qpcore.arrays import made
 from qpcore.errors import GradientError
 from qpcore.gradients import Shares
@@ -16,13 +16,13 @@ from qpcore.handover import data_of, sizes_of
 from qpcore.kernels.adjoint import Derivative as Found
 from qpcore.kernels.adjoint import Rules
 from qpcore.kernels.outer import Own
-from qpcore.kernels.quality import Certificate
 from qpcore.kernels.transfer import Vectors
+from qpcore.kernels.workspace import Certificate
 from qpcore.problem import DROPPED, NO_LIMIT, Problem
 from qpcore.settings import Untrusted
 from qpcore.solution import Solution, Trust
-from qpcore.solving import LEAST_ALONE, threads_for
-from qpcore.stages import interior_stages
+from qpcore.solving import LEAST_ALONE, shares_matrices, threads_for
+from qpcore.stages import interior_stages, stages_of, way_in
 from qpcore.status import Status
 
 F64, F32 = np.dtype(np.float64), np.dtype(np.float32)
@@ -88,7 +88,7 @@ def linearise(
         own = None
     answer = without_absent_box(solution, answer_of(solution, failed))
     right_sides = without_absent_box(solution, right)
-    found, at, certificate = run(solution, answer, right_sides, alone, own)
+    (found, at, certificate), written = run(solution, answer, right_sides, alone, own)
     trust = trust_of(solution, Certificate(*certificate.T.copy()), failed)
     suspects = ~trust.trusted
     if failed is not None:
@@ -97,7 +97,7 @@ def linearise(
             part[failed], point[failed] = blank, 0
         suspects &= ~failed
     suspects = suspects if doubtful is None else suspects | doubtful
-    linear = Linear(at, sides(at), found, trust, suspects, own is not None)
+    linear = Linear(at, sides(at), found, trust, suspects, written)
     return apply_policy(solution, linear, right)
 
 
@@ -148,7 +148,7 @@ def smooth(solution: Solution, linear: Linear, right: Vectors) -> Linear:
     answer = without_absent_box(solution, Vectors(*point[:4]))
     part = Vectors(*(v[chosen] for v in without_absent_box(solution, right)))
     rules = rules_of(dtype, settings.smoothing)
-    found, _, _ = cpu.adjoint(data, sizes_of(problem), rules, answer, part, threads)
+    found, _, _ = cpu_gradients.adjoint(data, sizes_of(problem), rules, answer, part, threads)
     lost = point.status != Status.SOLVED
     for whole, piece in zip(linear.found, found, strict=True):
         piece[lost] = np.nan
@@ -182,14 +182,54 @@ def nearness(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.where(only_above, 1, np.where(np.isnan(share), 1, share)).astype(above.dtype)
 
 
-def run(solution: Solution, answer: Vectors, right: Vectors, alone: bool, own: Own | None) -> Found:
-    """The driver, on the problems of a solution, where they were solved."""
+def run(
+    solution: Solution, answer: Vectors, right: Vectors, alone: bool, own: Own | None
+) -> tuple[Found, bool]:
+    """The driver, on the problems of a solution, where they were solved; whether it wrote `own`."""
     problem, rules = solution.problem, rules_of(solution.problem.dtype)
     arguments = data_of(problem), sizes_of(problem), rules, answer, right
     if solution.device == "cuda":
-        return devices.gpu_driver().adjoint(*arguments)
+        return devices.gpu_driver().adjoint(*arguments), False
+    threads = threads_for(problem, solution.settings)
     alone = alone and problem.n + problem.p >= LEAST_ALONE
-    return cpu.adjoint(*arguments, threads_for(problem, solution.settings), alone, own)
+    if not is_dual(solution, alone):
+        return cpu_gradients.adjoint(*arguments, threads, alone, own), own is not None
+    return run_dual(solution, answer, right, threads, own)
+
+
+def is_dual(solution: Solution, alone: bool) -> bool:
+    """Whether what the dual form needs is there, or has to be made once only."""
+    problem, settings = solution.problem, solution.settings
+    if solution.saved is not None:
+        return True
+    if problem.dtype != F64 or way_in(problem, settings, alone) != "dual":
+        return False
+    slots = 1 if alone else cpu.slots_for(sizes_of(problem), problem.dtype)
+    return slots == 1 and shares_matrices(problem)
+
+
+def run_dual(
+    solution: Solution, answer: Vectors, right: Vectors, threads: int, own: Own | None
+) -> tuple[Found, bool]:
+    """In the dual form; where Q has no inverse, condensed."""
+    problem, dtype = solution.problem, solution.problem.dtype
+    data, sizes = data_of(problem), sizes_of(problem)
+    stage = stages_of(dtype, solution.settings, "dual")[0]
+    rules = rules_of(dtype)._replace(rho=stage.floor, delta=stage.delta)
+    saved = solution.saved
+    found, done = cpu_gradients.adjoint_of_duals(
+        data, sizes, rules, answer, right, threads, own, saved
+    )
+    left = np.flatnonzero(~done)
+    if not len(left):
+        return found, own is not None
+    data = cpu.contiguous(data._replace(entry=data.entry[:, left]))
+    answer, right = (Vectors._make([v[left] for v in vectors]) for vectors in (answer, right))
+    rest = cpu_gradients.adjoint(data, sizes, rules_of(dtype), answer, right, threads, True)
+    wholes, pieces = ((*some.adjoint, *some.answer, some.certificate) for some in (found, rest))
+    for whole, piece in zip(wholes, pieces, strict=True):
+        whole[left] = piece
+    return found, False
 
 
 @lru_cache(maxsize=64)

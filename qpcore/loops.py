@@ -5,18 +5,19 @@ has a workspace for each of them; `parts` counts the groups, as `crew.claim` has
 """
 
 from qpcore.compilation import compiled
-from qpcore.crew import COUNT, claim, together, workspace_of
+from qpcore.crew import COUNT, claim, together, workspace_for, workspace_of
 from qpcore.kernels.active_set import solve_active_set
-from qpcore.kernels.adjoint import differentiate, store_derivative
+from qpcore.kernels.adjoint import differentiate, differentiate_prepared, store_derivative
 from qpcore.kernels.certificate import ACTIVE_SET, MINIMUM
 from qpcore.kernels.doubt import doubt
-from qpcore.kernels.dual import solve_dual
+from qpcore.kernels.dual import factor_matrices, has_inverse, solve_dual
 from qpcore.kernels.exact import measure
 from qpcore.kernels.ipm import solve_problem
 from qpcore.kernels.kept import load_kept, load_kept_cotangents, sizes_of_kept, store_kept
-from qpcore.kernels.machine import kernel, team_of_one
+from qpcore.kernels.machine import any_lane, kernel, team_of_one
 from qpcore.kernels.outer import store_gradients, store_sum, wait_for_stores
 from qpcore.kernels.packed import as_elements, slots_in
+from qpcore.kernels.presolve import fix_equal_limits
 from qpcore.kernels.relax import relax
 from qpcore.kernels.sift import for_worker, sift
 from qpcore.kernels.transfer import (
@@ -27,10 +28,7 @@ from qpcore.kernels.transfer import (
     load_solved,
     store,
 )
-from qpcore.kernels.workspace import (
-    carve,
-    carve_dual,
-)
+from qpcore.kernels.workspace import carve, carve_dual
 
 
 @compiled
@@ -92,16 +90,16 @@ def solve_duals(data, result, memory, sizes, parameters, parts, boxes, hired):
 def solve_duals_of_groups(data, result, memory, sizes, parameters, parts, worker):
     """A worker's part of it."""
     team, slots, again = team_of_one(), slots_in(memory.block), False
-    packs = as_elements(workspace_of(memory, worker))  # pyright: ignore[reportCallIssue]
-    work, dual = carve_dual(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
     group = claim(parts)  # pyright: ignore[reportCallIssue]
     while group < parts[COUNT]:
-        load(work, data, sizes, group * slots, slots, again, team)
+        packs = as_elements(workspace_for(memory, worker, group))  # pyright: ignore
+        work = carve_dual(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
+        fresh = load(work, data, sizes, group * slots, slots, again, team)
         load_progress(work, result, group * slots, slots, team)
-        solve_dual(work, dual, parameters, sizes, team)
+        solve_dual(work, parameters, sizes, fresh, team)
         doubt(work, parameters.clear, sizes, team)
         store(result, work, MINIMUM, sizes, group * slots, slots, team)
-        again, group = True, claim(parts)  # pyright: ignore[reportCallIssue]
+        again, group = not memory.kept, claim(parts)  # pyright: ignore[reportCallIssue]
 
 
 @compiled
@@ -163,6 +161,43 @@ def differentiate_kept(
             attempt += 1
         store_gradients(own, derivative, first, slots)
         group = claim(parts)  # pyright: ignore[reportCallIssue]
+    wait_for_stores()  # pyright: ignore[reportCallIssue]
+
+
+@compiled
+def differentiate_duals(
+    data, answer, cotangents, derivative, own, memory, done, sizes, rules, parts, boxes, hired
+):
+    """The same in the dual form, where there is one, which is noted in `done`.
+
+    Kept workspaces hold problems as `solve_duals` left them, with their factors.
+    """
+    arguments = (data, answer, cotangents, derivative, own, memory, done, sizes, rules, parts)
+    together(differentiate_duals_of_groups, arguments, boxes, hired)
+
+
+@kernel
+def differentiate_duals_of_groups(
+    data, answer, cotangents, derivative, own, memory, done, sizes, rules, parts, worker
+):
+    """A worker's part of it."""
+    team, slots, again = team_of_one(), slots_in(memory.block), False
+    group = claim(parts)  # pyright: ignore[reportCallIssue]
+    while group < parts[COUNT]:
+        first = group * slots
+        packs = as_elements(workspace_for(memory, worker, group))  # pyright: ignore
+        work = carve_dual(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
+        if not memory.kept:
+            if load_solved(work, data, sizes, first, slots, again, team):
+                factor_matrices(work, rules.delta, rules.rho, sizes, team)
+            fix_equal_limits(work.qp, sizes, team)
+        done[group] = any_lane(has_inverse(work.system.dual, rules.rho, sizes, team))
+        if done[group]:
+            load_cotangents(work, answer, cotangents, sizes, first, slots, team)
+            differentiate_prepared(work, rules, sizes, team)
+            store_derivative(derivative, work, sizes, first, slots, team)
+            store_gradients(own, derivative, first, slots)
+        again, group = not memory.kept, claim(parts)  # pyright: ignore[reportCallIssue]
     wait_for_stores()  # pyright: ignore[reportCallIssue]
 
 

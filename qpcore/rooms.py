@@ -7,14 +7,14 @@ from functools import lru_cache
 
 import numpy as np
 
+from qpcore import reuse
 from qpcore.crew import Workspaces
 from qpcore.kernels.adjoint import Derivative
 from qpcore.kernels.outer import NEAR, Own
 from qpcore.kernels.pack import PACK_BYTES
-from qpcore.kernels.quality import Certificate
 from qpcore.kernels.sift import Sifted
 from qpcore.kernels.transfer import Result, Vectors
-from qpcore.kernels.workspace import NOTES, Sizes, elements
+from qpcore.kernels.workspace import NOTES, Certificate, Sizes, elements
 
 # Gradients of matrices of so many bytes are written past the cache if their rows have so many
 # numbers: smaller arrays stay in it for whoever reads them, and short rows have few whole lines.
@@ -92,14 +92,31 @@ def memory_for(
 
 def memory_of(size: int, dtype: np.dtype, slots: int, workers: int) -> Workspaces:
     """Workspaces that a thread lends its workers, reused; each begins on a line of the cache."""
-    line = PACK_BYTES // dtype.itemsize
-    stride = size if slots > 1 else -(-size // line) * line  # a pack is a line
+    stride = stride_of(size, dtype, slots)
     block = getattr(memory, dtype.char, None)
     if block is None or block.size < workers * stride * slots:
         block = aligned(workers * stride * slots, dtype)
         setattr(memory, dtype.char, block)
     block = block[: workers * stride * slots]
-    return Workspaces(block if slots == 1 else block.reshape(-1, slots), size, stride)
+    return Workspaces(block if slots == 1 else block.reshape(-1, slots), size, stride, False)
+
+
+def stride_of(size: int, dtype: np.dtype, slots: int) -> int:
+    """How many elements lie between the beginnings of two workspaces; a pack is a line."""
+    line = PACK_BYTES // dtype.itemsize
+    return size if slots > 1 else -(-size // line) * line
+
+
+class Saved:
+    """Workspaces of single problems, kept as a solve leaves them: with factors for derivatives."""
+
+    def __init__(self, count: int, size: int, dtype: np.dtype) -> None:
+        stride, line = stride_of(size, dtype, 1), PACK_BYTES // dtype.itemsize
+        raw = reuse.empty((count * stride + line,), dtype)
+        shift = -raw.ctypes.data % PACK_BYTES // dtype.itemsize
+        self.memory = Workspaces(raw[shift : shift + count * stride], size, stride, True)
+        self.lock = threading.Lock()
+        """Who differentiates writes to them."""
 
 
 def aligned(count: int, dtype: np.dtype) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce, wraps
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -75,6 +75,12 @@ class Solution:
     """What the solver saw at every iterate, with ``Settings(trace=True)``; else None."""
     device: str = "cpu"
     """Where it was solved, "cpu" or "cuda", and where its derivatives are computed."""
+    saved: Any = field(default=None, repr=False)
+    """Factors that the solve of large or single problems leaves to derivatives, if any."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what is saved, which copies and other processes do without."""
+        return self.__dict__ | {"saved": None}
 
     @property
     def solved(self) -> np.ndarray:

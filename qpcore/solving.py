@@ -10,11 +10,15 @@ from qpcore import cpu, devices, there
 from qpcore.arrays import made
 from qpcore.errors import ProblemError
 from qpcore.handover import data_of, sizes_of
+from qpcore.kernels.certificate import DUAL
 from qpcore.kernels.doubt import IN_DOUBT
+from qpcore.kernels.ipm import Parameters
 from qpcore.kernels.transfer import Result
+from qpcore.kernels.workspace import Sizes, elements_of_dual
 from qpcore.problem import Problem
 from qpcore.problem_there import problem_of
 from qpcore.promise import take_back
+from qpcore.rooms import Saved
 from qpcore.settings import Settings
 from qpcore.solution import Solution
 from qpcore.stages import interior_stages, parameters_of
@@ -28,6 +32,10 @@ from qpcore.trace import Trace
 # that they have in a batch.
 LEAST_ALONE = 24
 
+# Factors of problems by themselves are kept for derivatives up to so many bytes: those of 32
+# problems of 500 variables and rows.
+MOST_SAVED = 1 << 28
+
 
 def solve_problem(
     problem: Problem, settings: Settings, device: str = "cpu", alone: bool = False
@@ -37,14 +45,16 @@ def solve_problem(
     `alone`: there is one problem, and it need not have the bits that it has in a larger batch.
     """
     data, sizes, traced = data_of(problem), sizes_of(problem), bool(settings.trace)
-    doubtful = None
+    doubtful = saved = None
     if device == "cuda":
         gpu, stages = devices.gpu_driver(), interior_stages(problem.dtype, settings)
         result = gpu.solve(data, sizes, stages, traced)
     else:
         alone = alone and problem.n + problem.p >= LEAST_ALONE
         stages = parameters_of(problem, settings, alone)
-        result = cpu.solve(data, sizes, stages, threads_for(problem, settings), traced, alone)
+        saved = None if traced else room_to_save(problem, sizes, stages[0], alone)
+        threads = threads_for(problem, settings)
+        result = cpu.solve(data, sizes, stages, threads, traced, alone, saved)
         doubtful = take_doubt(result.status)
     batch = problem.batch_shape
     trace = trace_of(result, batch) if traced else None
@@ -66,10 +76,26 @@ def solve_problem(
         settings=settings,
         trace=trace,
         device=device,
+        saved=saved,
     )
     if device == "cuda" or doubtful is not None:
         take_back(solution, doubtful)
     return solution
+
+
+def room_to_save(problem: Problem, sizes: Sizes, stage: Parameters, alone: bool) -> Saved | None:
+    """Workspaces that keep the factors of a first stage in the dual form, where that pays."""
+    if stage.sought != DUAL or problem.dtype != np.float64:
+        return None
+    if not alone and (cpu.slots_for(sizes, problem.dtype) > 1 or shares_matrices(problem)):
+        return None
+    count, size = problem.batch_size, elements_of_dual(*sizes[:4])
+    return Saved(count, size, problem.dtype) if 8 * count * size <= MOST_SAVED else None
+
+
+def shares_matrices(problem: Problem) -> bool:
+    """Whether all problems of the batch have the same Q, G and A."""
+    return all(len(problem.compact(name)) == 1 for name in "QGA")
 
 
 def take_doubt(status: np.ndarray) -> np.ndarray | None:

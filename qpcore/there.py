@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from qpcore.kernels.adjoint import Derivative, Rules
-from qpcore.kernels.quality import Certificate
 from qpcore.kernels.transfer import Result, Vectors
-from qpcore.kernels.workspace import NOTES, Data, Sizes
+from qpcore.kernels.workspace import NOTES, Certificate, Data, Sizes
 from qpcore.libraries import library_of
 from qpcore.problem import CORE_AXES, NO_LIMIT, Problem
 from qpcore.problem_there import DTYPES, dtype_name
@@ -50,7 +49,7 @@ def solve(gpu: Any, problem: Problem, sizes: Sizes, settings: Settings) -> dict[
 def adjoint(
     gpu: Any, problem: Problem, sizes: Sizes, rules: Rules, answer: Vectors, right: Vectors
 ) -> Derivative:
-    """What `cpu.adjoint` finds, as arrays like `answer` and `right`, (batch, ·)."""
+    """What `cpu_gradients.adjoint` finds, as arrays like `answer` and `right`, (batch, ·)."""
     library, dtype = library_of(problem.Q), DTYPES[dtype_name(problem.Q)]
     batch, columns = problem.batch_size, len(Certificate._fields)
     with gpu.on_device(library.device(problem.Q)) as number:

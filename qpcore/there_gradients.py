@@ -15,8 +15,8 @@ from qpcore import devices, there
 from qpcore.errors import ProblemError
 from qpcore.gradients import Shares
 from qpcore.handover import sizes_of
-from qpcore.kernels.quality import Certificate
 from qpcore.kernels.transfer import Vectors
+from qpcore.kernels.workspace import Certificate
 from qpcore.libraries import library_of
 from qpcore.linearise import MOST_ERROR, SAFETY, Linear, complaint, in_batch_shape, rules_of
 from qpcore.problem import Problem

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 import qpcore
-from qpcore import Status, cpu, devices, libraries, plans
+from qpcore import Status, cpu, cpu_gradients, devices, libraries, plans
 from qpcore.kernels.doubt import IN_DOUBT
 
 STREAM = 7
@@ -60,7 +60,7 @@ class PretendGPU:
         self.note("adjoint", stream, data, answer, right, *derivative[:2], derivative[2:])
         box = slice(None) if sizes.rows > sizes.m else slice(0)
         answer, right = (v._replace(z_box=v.z_box[:, box]) for v in (answer, right))
-        found = cpu.adjoint(data, sizes, rules, answer, right, 1)
+        found = cpu_gradients.adjoint(data, sizes, rules, answer, right, 1)
         for places, arrays in zip(derivative[:2], found[:2], strict=True):
             for place, array in zip(places, arrays, strict=True):
                 place[...] = array if array.shape == place.shape else 0
@@ -70,7 +70,7 @@ class PretendGPU:
         return solved(data, sizes, stages, trace)
 
     def adjoint(self, data, sizes, rules, answer, cotangents):
-        return cpu.adjoint(data, sizes, rules, answer, cotangents, 1)
+        return cpu_gradients.adjoint(data, sizes, rules, answer, cotangents, 1)
 
     def note(self, task, stream, *groups):
         assert all(array.flags.c_contiguous for group in groups for array in group)

@@ -24,6 +24,7 @@ LAYERS = {
     "qpcore.compilation": "drivers",
     "qpcore.reuse": "drivers",
     "qpcore.cpu": "drivers",
+    "qpcore.cpu_gradients": "drivers",
     "qpcore.loops": "drivers",
     "qpcore.rooms": "drivers",
     "qpcore.threads": "drivers",

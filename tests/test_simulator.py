@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from problems import Form, known
 
-from qpcore import Settings, Status, cpu, handover, vjp
+from qpcore import Settings, Status, cpu, cpu_gradients, handover, vjp
 from qpcore import solve as solve_here
 from qpcore.kernels.transfer import Vectors
 from qpcore.linearise import rules_of
@@ -70,7 +70,7 @@ def test_a_block_answers_like_the_cpu(case):
     rng = np.random.default_rng(6)
     cotangents = Vectors(*(rng.standard_normal(part.shape) for part in answer))
     at_answer = data, sizes, rules_of(data.Q.dtype), answer, cotangents
-    expected = cpu.adjoint(*at_answer, SETTINGS.threads)
+    expected = cpu_gradients.adjoint(*at_answer, SETTINGS.threads)
     found = in_simulator(differentiate, *at_answer, **limits)
     assert_close(found.adjoint, expected.adjoint)
     assert_close(found.answer, expected.answer)

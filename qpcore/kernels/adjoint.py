@@ -8,15 +8,16 @@ others not at all; refinement on the unreduced system takes the regularisation o
 from collections import namedtuple
 
 from qpcore.kernels.activity import weigh_relaxed
-from qpcore.kernels.kkt import factor_kkt, regularise
+from qpcore.kernels.kkt import regularise
 from qpcore.kernels.machine import barrier, kernel, larger, like, negate, where
-from qpcore.kernels.packed import as_floats
 from qpcore.kernels.presolve import fix_equal_limits
 from qpcore.kernels.quality import ROUGH, certify, polish, probe
 from qpcore.kernels.refine import Target, aim_from_zero, copy, refine, set_zero
 from qpcore.kernels.scaling import from_original, to_original
 from qpcore.kernels.sharpen import sharpen
+from qpcore.kernels.system import factor_system
 from qpcore.kernels.transfer import store_points
+from qpcore.kernels.vectors import store_rows
 
 # How an answer is differentiated. rho, delta: regularisation of the factor. mu: that of the barrier
 # problem, in the units of the data; zero for the problem itself. enough: residual, relative to the
@@ -38,11 +39,16 @@ def differentiate(work, rules, sizes, team):
     """Turn the cotangents of x, v, y in `residual` into those of the equations, in `at` (13).
 
     On entry `at` holds the answer, `residual` the cotangents: x̄ in Qx, v̄ in sides[0], ȳ in Ax.
-    The answer, made exact to the last digits where that is possible, goes to `step`, and the
-    certificate to the first row of the trace.
+    The answer, made exact to the last digits where that is possible, goes to `step`.
     """
+    fix_equal_limits(work.qp, sizes, team)
+    differentiate_prepared(work, rules, sizes, team)
+
+
+@kernel
+def differentiate_prepared(work, rules, sizes, team):
+    """The same in a workspace where rows with equal limits are known."""
     qp, scale, at, best, residual, step, fix, system, products, outcome = work
-    fix_equal_limits(qp, sizes, team)
     scale_answer(work, sizes, team)
     one = like(1, qp.q[0])
     zero = one - one
@@ -52,7 +58,7 @@ def differentiate(work, rules, sizes, team):
     margin, condition, doubt = one, zero, zero
     if rules.mu > 0:
         weigh_relaxed(qp, at, rules.mu * scale.cost[0], system, sizes, team)
-        factor_kkt(qp, system, sizes, team)
+        factor_system(qp, system, sizes, team)
     else:
         margin, off, growth, clear, settled = sharpen(work, sizes, team)
         singular, condition = probe(work, rules, sizes, team)
@@ -95,8 +101,5 @@ def store_derivative(derivative, work, sizes, first, slots, team):
     barrier(team)
     store_points(derivative.adjoint, work.at, sizes, first, slots, team)
     store_points(derivative.answer, work.step, sizes, first, slots, team)
-    certificate, trace = derivative.certificate, as_floats(work.outcome.trace)
-    for slot in range(min(slots, certificate.shape[0] - first)):
-        for column in range(team.lane, certificate.shape[1], team.width):
-            certificate[first + slot, column] = trace[0, column, slot]
+    store_rows(derivative.certificate, work.outcome.certificate, first, slots, team)
     barrier(team)

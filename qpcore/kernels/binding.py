@@ -9,7 +9,7 @@ those that are free are given a softness without end.
 
 from qpcore.kernels.dense import factor, solve_factored
 from qpcore.kernels.factor import factor_below
-from qpcore.kernels.machine import barrier, kernel, like, where
+from qpcore.kernels.machine import any_lane, barrier, kernel, like, where
 from qpcore.kernels.packed import as_floats, own_entry
 
 # From so many rows on those that bind are brought together in packs too. Measured on the paper's
@@ -28,35 +28,35 @@ def stay(dual):
 
 
 @kernel
-def factor_binding(work, dual, delta, sizes, team):
-    """Factor R + δ I in the rows that bind; returned is in how many, where they are the most."""
-    first, zero, one = sizes.n + sizes.p, like(0, work.qp.q[0]), like(1, work.qp.q[0])
-    R, diagonal, soft = work.qp.K[first:, first:], dual.diagonal[first:], like(delta, zero)
+def factor_binding(qp, dual, least, sizes, team):
+    """Factor R in the rows that bind, whose part of its diagonal, softened, is in `pull`."""
+    first, zero, one = sizes.n + sizes.p, like(0, least), like(1, least)
+    R, diagonal = qp.K[first:, first:], dual.diagonal[first:]
     if stay(dual):
         for k in range(sizes.m):
             free = dual.side[k] == zero
-            diagonal[k] = dual.curvature[k] + where(free, like(FREE, zero), soft)
-        factor(R, diagonal, R[:, :0], 0, dual.side, sizes.m, True, soft, team)
-        return sizes.m
+            diagonal[k] = dual.pull[k] + where(free, like(FREE, zero), zero)
+        factor(R, diagonal, R[:, :0], 0, dual.side, sizes.m, True, least, team)
+        return
     most = line_up(as_floats(dual.order), as_floats(dual.side))
-    bring(as_floats(diagonal), as_floats(dual.curvature), as_floats(dual.order), most)
+    bring(as_floats(diagonal), as_floats(dual.pull), as_floats(dual.order), most)
     for i in range(most):
-        diagonal[i] = where(dual.order[i] >= zero, diagonal[i] + soft, one)
+        diagonal[i] = where(dual.order[i] >= zero, diagonal[i], one)
     bring_matrix(R, dual.order, most)
-    factor_below(R, diagonal, most, soft, team)
-    return most
+    factor_below(R, diagonal, most, least, team)
 
 
 @kernel
-def solve_binding(work, dual, v, most, sizes, team):
+def solve_binding(qp, dual, v, sizes, team):
     """Solve for the rows that bind, with right-hand sides and answers in v, zero in all others."""
-    first, zero = sizes.n + sizes.p, like(0, work.qp.q[0])
-    R, diagonal = work.qp.K[first:, first:], dual.diagonal[first:]
+    first, zero = sizes.n + sizes.p, like(0, v[0])
+    R, diagonal = qp.K[first:, first:], dual.diagonal[first:]
     if stay(dual):
         solve_factored(R, diagonal, sizes.m, True, v, team)
         for k in range(sizes.m):
             v[k] = where(dual.side[k] == zero, zero, v[k])
     else:
+        most = lined_up(dual.order)
         beside = dual.beside[:most]
         bring(as_floats(beside), as_floats(v), as_floats(dual.order), most)
         solve_factored(R, diagonal, most, True, beside, team)
@@ -78,6 +78,15 @@ def line_up(order, side):
                 order[count, slot] = k
                 count += 1
         most = max(most, count)
+    return most
+
+
+@kernel
+def lined_up(order):
+    """How many rows bind, in the slot where they are the most."""
+    most, zero = 0, like(0, order[0])
+    while most < order.shape[0] and any_lane(order[most] >= zero):
+        most += 1
     return most
 
 

@@ -31,21 +31,24 @@ ROUNDS = 2
 
 
 @kernel
-def solve_dual(work, dual, parameters, sizes, team):
+def solve_dual(work, parameters, sizes, fresh, team):
     """Take the problem in `work.qp` to its answer in `work.at`, in the units of the data.
 
     A problem that this is not the method for, or that it does not solve, keeps the status RUNNING.
+    Unless matrices are `fresh`, they are those of the problem before, whose factor serves again.
     """
-    qp, outcome = work.qp, work.outcome
+    outcome, dual = work.outcome, work.system.dual
     status = examine(work, parameters, sizes, team)
     steps = outcome.iterations[0]
-    firm = prepare(work, dual, parameters, sizes, team) & (status == RUNNING)
+    if fresh:
+        factor_matrices(work, parameters.delta, parameters.floor, sizes, team)
+    firm = has_inverse(dual, parameters.floor, sizes, team) & (status == RUNNING)
     if any_lane(firm):
-        multiply_rows(qp.K, dual.curvature, sizes.n, sizes.n + sizes.p, team)
-        search, most = search_rows(work, dual, firm, parameters, sizes, team)
-        take_out_softness(work, dual, parameters.delta, most, sizes, team)
+        centre(work, dual, sizes, team)
+        search = search_rows(work, dual, firm, parameters, sizes, team)
+        take_out_softness(work, dual, parameters.delta, sizes, team)
         place(work, dual, sizes, team)
-        status = polish(work, dual, status, search.found, most, parameters, sizes, team)
+        status = polish(work, dual, status, search.found, parameters, sizes, team)
         steps = search.steps
     else:
         note_iterate(work, 0, firm, sizes, team)
@@ -55,48 +58,58 @@ def solve_dual(work, dual, parameters, sizes, team):
 
 
 @kernel
-def prepare(work, dual, parameters, sizes, team):
-    """Factor Q and the equations, and see where rows of G are without G; whether Q has an inverse.
-
-    It is said to if all its pivots are well above the floor, beside entries near one.
-    """
-    qp, system, zero = work.qp, work.system, like(0, work.qp.q[0])
-    n, least = sizes.n, like(parameters.floor, zero)
+def factor_matrices(work, delta, floor, sizes, team):
+    """Factor Q and the equations, and make R of the rows of G where Q has an inverse."""
+    qp, dual, zero = work.qp, work.system.dual, like(0, work.qp.q[0])
+    n, size, least = sizes.n, sizes.n + sizes.p, like(floor, zero)
     for j in range(team.lane, n, team.width):
         dual.diagonal[j] = qp.Q_diagonal[j]
-    for i in range(n + team.lane, n + sizes.p, team.width):
-        dual.diagonal[i] = -like(FIRMER, zero) * parameters.delta
-    if team.lane == 0:
-        system.soft[0] = zero
+    for i in range(n + team.lane, size, team.width):
+        dual.diagonal[i] = -like(FIRMER, zero) * delta
     barrier(team)
-    factor_with_rows(qp.K, dual.diagonal, qp.Gt, system.weight, n + sizes.p, least, team)
-    flattest = zero
-    for j in range(team.lane, n, team.width):
+    factor_with_rows(qp.K, dual.diagonal, qp.Gt, work.system.weight, size, least, team)
+    if any_lane(has_inverse(dual, floor, sizes, team)):
+        multiply_rows(qp.K, dual.curvature, n, size, team)
+
+
+@kernel
+def has_inverse(dual, floor, sizes, team):
+    """Whether Q has one: whether all its pivots are well above the floor, beside entries near 1."""
+    flattest = like(0, dual.diagonal[0])
+    for j in range(team.lane, sizes.n, team.width):
         flattest = larger(flattest, dual.diagonal[j])
+    flattest = team_max(flattest, team)
+    return flattest * flattest * like(floor, flattest) < like(0.5, flattest)
+
+
+@kernel
+def centre(work, dual, sizes, team):
+    """See where rows of G are without G."""
+    zero = like(0, work.qp.q[0])
+    if team.lane == 0:
+        work.system.soft[0] = zero
     for k in range(team.lane, sizes.m, team.width):
         dual.force[k] = zero
     barrier(team)
     place(work, dual, sizes, team)
-    multiply_transposed(dual.centre, qp.Gt, work.at.x, team)
-    flattest = team_max(flattest, team)
-    return flattest * flattest * least < like(0.5, zero)
+    multiply_transposed(dual.centre, work.qp.Gt, work.at.x, team)
 
 
 @kernel
 def search_rows(work, dual, firm, parameters, sizes, team):
     """Find the rows that bind, in `dual.side`, and their multipliers, in `dual.force`.
 
-    Returned is how far the search came, and how many rows its last factor has.
+    Returned is how far the search came.
     """
-    search, most = begin(work, dual, firm, parameters, sizes, team), 0
+    search = begin(work, dual, firm, parameters, sizes, team)
     note_search(work, dual, 0, firm, sizes, team)
     for iteration in range(parameters.steps):
-        most = solve_rows(work, dual, parameters.delta, sizes, team)
+        solve_rows(work, dual, parameters.delta, sizes, team)
         note_search(work, dual, iteration + 1, search.searching, sizes, team)
         search = look(work, dual, search, parameters, sizes, team)
         if is_over(search):
             break
-    return search, most
+    return search
 
 
 @kernel
@@ -142,7 +155,7 @@ def look_at(work, sizes, team):
 
 
 @kernel
-def polish(work, dual, status, found, most, parameters, sizes, team):
+def polish(work, dual, status, found, parameters, sizes, team):
     """Correct the point where it is not exact enough; SOLVED where it is (5)."""
     for round in range(ROUNDS + 1):
         look_at(work, sizes, team)
@@ -152,13 +165,13 @@ def polish(work, dual, status, found, most, parameters, sizes, team):
         left = (status == RUNNING) & found
         if round == ROUNDS or not any_lane(left):
             break
-        correct(work, dual, most, sizes, team)
+        correct(work, dual, sizes, team)
         add_where(left, work.at, work.fix, sizes, team)
     return status
 
 
 @kernel
-def correct(work, dual, most, sizes, team):
+def correct(work, dual, sizes, team):
     """Newton's step on the conditions (3), with the rows that bind as equations."""
     qp, at, residual, fix, right = work.qp, work.at, work.residual, work.fix, work.system.right
     n, zero = sizes.n, like(0, work.qp.q[0])
@@ -179,7 +192,7 @@ def correct(work, dual, most, sizes, team):
         gap = where(side > 0, qp.limit[0, k], qp.limit[1, k]) - at.Cx[k]
         fix.v[k] = where(side == zero, zero, fix.v[k] - gap)
     barrier(team)
-    solve_binding(work, dual, fix.v, most, sizes, team)
+    solve_binding(qp, dual, fix.v, sizes, team)
     multiply_C_transposed(right[:n], qp, fix.v, team)
     solve_factored(qp.K, dual.diagonal, n, True, right, team)
     for j in range(team.lane, n, team.width):

@@ -7,7 +7,7 @@ from qpcore.kernels.machine import barrier, kernel
 from qpcore.kernels.pack import PackType
 from qpcore.kernels.packed import as_floats, entries_of_slots, move_block
 from qpcore.kernels.sift import limit_of
-from qpcore.kernels.transfer import load_matrix, load_Q, prepare_sound
+from qpcore.kernels.transfer import ROWS_AT_ONCE, load_matrix, load_Q, prepare_sound
 from qpcore.kernels.vectors import load_entries, load_limits, load_rows, store_vector
 from qpcore.kernels.workspace import Sizes
 
@@ -66,11 +66,13 @@ def _load_kept_rows(Gt, G, kept, slots):
 
 @kernel
 def load_kept_rows_as_floats(Gt, G, kept, slots):
-    """Row by row of one problem."""
-    for k in range(Gt.shape[1]):
-        entry, row = divmod(kept.places[k], G.shape[1])
-        for j in range(Gt.shape[0]):
-            Gt[j, k] = G[entry, row, j]
+    """Rows of one problem, a few at once."""
+    n, count = Gt.shape
+    flat = G.reshape(G.shape[0] * G.shape[1], n)
+    for start in range(0, count, ROWS_AT_ONCE):
+        for j in range(n):
+            for k in range(start, min(start + ROWS_AT_ONCE, count)):
+                Gt[j, k] = flat[kept.places[k], j]
 
 
 @kernel
@@ -145,9 +147,8 @@ def store_kept(derivative, answer, work, data, kept, sizes, first, slots, team):
         if i < answer.x.shape[0] and kept.pending[slot]:
             store_point(derivative.adjoint, work.at, kept, sizes, i, slot, team)
             store_point(derivative.answer, work.step, kept, sizes, i, slot, team)
-            trace, certificate = as_floats(work.outcome.trace), derivative.certificate[i]
-            for column_ in range(certificate.shape[0]):
-                certificate[column_] = trace[0, column_, slot]
+            certificate = derivative.certificate[i]
+            store_vector(certificate, work.outcome.certificate, 0, True, slot, team)
             certificate[0] = min(kept.margin[slot], certificate[0])
             right = kept.counts[slot] == data.G.shape[1]
             right = right or stays_clear(derivative, answer, data, kept, i, slot)

@@ -1,11 +1,11 @@
 """How good a derivative is, and the answer that it belongs to: probe, polish, certify (13)."""
 
-from collections import namedtuple
-
 from qpcore.kernels.activity import SMALL, size_of
-from qpcore.kernels.kkt import add_where, solve_kkt
+from qpcore.kernels.kkt import add_where
 from qpcore.kernels.machine import any_lane, barrier, kernel, larger, like, where
 from qpcore.kernels.refine import Target, aim, aim_from_zero, refine, set_zero
+from qpcore.kernels.system import solve_system
+from qpcore.kernels.workspace import Certificate
 
 # A Newton step from the answer is refined if the share of it that regularisation puts wrong may be
 # larger than this, relative to the answer.
@@ -18,12 +18,6 @@ REPEATS, SUSPICIOUS = 0.7, 1e-3
 # The golden section of a turn: multiples of it, less whole turns, are spread evenly. Integers,
 # which are the same in every precision.
 GOLDEN, TURN = 40503, 65536
-
-# What is known of a derivative. margin: how clearly every row binds or not; zero where the answer
-# or its multipliers are not unique. residual: of the adjoint system, relative to its largest term.
-# condition: how much larger solutions are than right-hand sides, in the scale of (15). error: what
-# these make of the relative error. The fields are columns of a row of the trace.
-Certificate = namedtuple("Certificate", "margin residual condition error")
 
 
 @kernel
@@ -47,14 +41,14 @@ def probe(work, rules, sizes, team):
     target = Target(best.x, best.y, best.v)
     set_zero(step, sizes, team)
     aim_from_zero(work, target, sizes, team)
-    solve_kkt(qp, system, fix, sizes, team)
+    solve_system(qp, system, fix, sizes, team)
     growth = size_of(fix, sizes, team)
     suspect = growth * larger(rules.rho, rules.delta) > like(SUSPICIOUS, growth)
     singular = growth < zero
     if any_lane(suspect):
         add_where(suspect, step, fix, sizes, team)
         aim(work, step, target, sizes, team)
-        solve_kkt(qp, system, fix, sizes, team)
+        solve_system(qp, system, fix, sizes, team)
         again = size_of(fix, sizes, team)
         singular = suspect & (again > like(REPEATS, growth) * growth)
     return singular, growth
@@ -106,7 +100,7 @@ def certify(outcome, margin, condition, doubt, found, rules, team):
     # A step as large as SMALL was not taken: the answer itself is unknown.
     doubt = where(doubt > like(SMALL, doubt), one, doubt)
     row = Certificate(margin, accuracy, condition, doubt + lost)
-    if team.lane == 0 and outcome.trace.shape[0] > 0:
-        for column in range(len(row)):
-            outcome.trace[0, column] = row[column]
+    if team.lane == 0:
+        for place in range(len(row)):
+            outcome.certificate[place] = row[place]
     barrier(team)

@@ -3,8 +3,9 @@
 from collections import namedtuple
 
 from qpcore.kernels.activity import UNBOUND, size_of
-from qpcore.kernels.kkt import add_where, multiply_kkt, solve_kkt
+from qpcore.kernels.kkt import add_where, multiply_kkt
 from qpcore.kernels.machine import any_lane, barrier, kernel, larger, like, team_max, where
+from qpcore.kernels.system import solve_system
 
 # Solves with the one factor at most: the first, and refinements while they pay. Most problems take
 # two; where Q has eigenvalues near rho, each one halves the error.
@@ -35,7 +36,7 @@ def refine(work, point, target, left, enough, wanted, sizes, team):
         if not any_lane(improving):
             break
         before = where(improving, left, before)
-        solve_kkt(qp, system, fix, sizes, team)
+        solve_system(qp, system, fix, sizes, team)
         add_where(improving, point, fix, sizes, team)
         ratio = size_of(fix, sizes, team) / before
         growth = where(improving, larger(growth, ratio), growth)

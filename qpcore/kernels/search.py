@@ -53,16 +53,15 @@ def begin(work, dual, firm, parameters, sizes, team):
 
 @kernel
 def solve_rows(work, dual, delta, sizes, team):
-    """Multipliers of the rows that bind, in `force`, and R times them, in `pull`.
-
-    Returned is how many rows bind in the problem with the most of them.
-    """
+    """Multipliers of the rows that bind, in `force`, and R times them, in `pull`."""
     R = work.qp.K[sizes.n + sizes.p :, sizes.n + sizes.p :]
+    soft = like(delta, dual.force[0])
     gaps(dual, work.qp, sizes, team)
-    most = factor_binding(work, dual, delta, sizes, team)
-    solve_binding(work, dual, dual.force, most, sizes, team)
+    for k in range(sizes.m):
+        dual.pull[k] = dual.curvature[k] + soft
+    factor_binding(work.qp, dual, soft, sizes, team)
+    solve_binding(work.qp, dual, dual.force, sizes, team)
     multiply_symmetric(dual.pull, R, dual.curvature, True, dual.force, team)
-    return most
 
 
 @kernel
@@ -131,12 +130,12 @@ def is_over(search):
 
 
 @kernel
-def take_out_softness(work, dual, delta, most, sizes, team):
+def take_out_softness(work, dual, delta, sizes, team):
     """Correct multipliers with (R + δ I) λ = c for what δ did: δ λ is left of c - R λ."""
     for k in range(team.lane, sizes.m, team.width):
         dual.right[k] = like(delta, dual.force[k]) * dual.force[k]
     barrier(team)
-    solve_binding(work, dual, dual.right, most, sizes, team)
+    solve_binding(work.qp, dual, dual.right, sizes, team)
     for k in range(team.lane, sizes.m, team.width):
         dual.force[k] += dual.right[k]
     barrier(team)

@@ -16,7 +16,7 @@ from qpcore.kernels.activity import (
     told_apart,
     weigh_answer,
 )
-from qpcore.kernels.kkt import factor_kkt, multiply_kkt, solve_kkt
+from qpcore.kernels.kkt import multiply_kkt
 from qpcore.kernels.machine import (
     any_lane,
     barrier,
@@ -27,6 +27,7 @@ from qpcore.kernels.machine import (
     team_max,
     where,
 )
+from qpcore.kernels.system import factor_system, solve_system
 
 # So often the rows that bind are guessed, before they keep their ratio of slack to multiplier.
 GUESSES = 2
@@ -57,7 +58,7 @@ def sharpen(work, sizes, team):
         if last:
             keep_ratios(qp, at, pending, system, sizes, team)
         weigh_answer(system, sizes, team)
-        factor_kkt(qp, system, sizes, team)
+        factor_system(qp, system, sizes, team)
         largest, growth = step_from_answer(work, sizes, team)
         off = relative_step(fix, at, sizes, team)
         small = off <= like(SMALL, off)
@@ -99,7 +100,7 @@ def step_from_answer(work, sizes, team):
         system.push[i] = where(free, -at.v[i], -system.weight[i] * gap)
         error = larger(error, where(free, zero, abs(gap)))
     barrier(team)
-    solve_kkt(qp, system, fix, sizes, team)
+    solve_system(qp, system, fix, sizes, team)
     error = team_max(error, team)
     growth = where(error > 0, size_of(fix, sizes, team) / error, zero)
     return largest, growth

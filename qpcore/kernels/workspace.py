@@ -41,8 +41,8 @@ Fix = namedtuple("Fix", "x y v Cx")
 # The condensed system: dv = weight * C dx + push in each row (8). right: right-hand side and
 # solution [dx; dy]. diagonal: of K, then of its factor, inverted. per_s: one over the slacks. rho,
 # delta: regularisation (7); soft: what a multiplier gives way by, zero unless a Farkas ray is
-# sought (6).
-System = namedtuple("System", "diagonal weight per_s damp push right rho delta soft")
+# sought (6). dual: a Dual where the system is solved in the dual form, else nothing (`system.py`).
+System = namedtuple("System", "diagonal weight per_s damp push right rho delta soft dual")
 
 # Factors of Ruiz equilibration for variables, rows of C, rows of A and the cost, and one over the
 # first three (15). flaw: zero where the matrices, and the vectors, came without NaN and inf.
@@ -55,9 +55,16 @@ Products = namedtuple("Products", "Qx pull Ax")
 Note = namedtuple("Note", "primal dual gap mu sigma alpha")
 NOTES = len(Note._fields)
 
-# Status, iterations and those of earlier stages, as numbers in vectors of one; trace: a row of Note
-# for each iterate, or no rows.
-Outcome = namedtuple("Outcome", "status iterations before trace")
+# What is known of a derivative. margin: how clearly every row binds or not; zero where the answer
+# or its multipliers are not unique. residual: of the adjoint system, relative to its largest term.
+# condition: how much larger solutions are than right-hand sides, in the scale of (15). error: what
+# these make of the relative error.
+Certificate = namedtuple("Certificate", "margin residual condition error")
+CERTIFIED = len(Certificate._fields)
+
+# Status, iterations and those of earlier stages, as numbers in vectors of one; certificate: the
+# numbers of a Certificate; trace: a row of Note for each iterate, or no rows.
+Outcome = namedtuple("Outcome", "status iterations before certificate trace")
 
 Work = namedtuple("Work", "qp scale at best residual step fix system products outcome")
 
@@ -81,7 +88,7 @@ def elements(n, m, p, rows, traced=0):
     system = 2 * size + 5 * rows + 3
     scale = 2 * (n + p + rows) + 3
     products = 2 * n + p
-    outcome = 3 + NOTES * traced
+    outcome = 3 + CERTIFIED + NOTES * traced
     return qp + at + best + residual + step + fix + system + scale + products + outcome
 
 
@@ -97,12 +104,12 @@ def carve(memory, n, m, p, rows):
     """Divide `elements(n, m, p, rows)` elements of memory among a Work; the rest is the trace."""
     K, memory = matrix(memory, n + p, n + p)
     Gt, memory = matrix(memory, n, m)
-    return carve_around(memory, K, Gt, K[:n, n:], n, m, p, rows)
+    return carve_around(memory, K, Gt, K[:n, n:], (), n, m, p, rows)
 
 
 @kernel(makes_arrays=True)
 def carve_dual(memory, n, m, p, rows):
-    """A Work whose K has Gᵀ to the right of Aᵀ, and a Dual."""
+    """A Work whose K has Gᵀ to the right of Aᵀ, with a Dual."""
     size = n + p + m
     diagonal, memory = vector(memory, size)
     curvature, memory = vector(memory, m)
@@ -114,13 +121,13 @@ def carve_dual(memory, n, m, p, rows):
     order, memory = vector(memory, m)
     beside, memory = vector(memory, m)
     K, memory = matrix(memory, size, size)
-    work = carve_around(memory, K, K[:n, n + p :], K[:n, n : n + p], n, m, p, rows)
-    return work, Dual(diagonal, curvature, centre, side, force, pull, right, order, beside)
+    dual = Dual(diagonal, curvature, centre, side, force, pull, right, order, beside)
+    return carve_around(memory, K, K[:n, n + p :], K[:n, n : n + p], dual, n, m, p, rows)
 
 
 @kernel(makes_arrays=True)
-def carve_around(memory, K, Gt, At, n, m, p, rows):
-    """All of a Work but the matrices."""
+def carve_around(memory, K, Gt, At, dual, n, m, p, rows):
+    """All of a Work but the matrices, and what the dual form needs besides."""
     size = n + p
     Q_diagonal, memory = vector(memory, n)
     q, memory = vector(memory, n)
@@ -164,7 +171,7 @@ def carve_around(memory, K, Gt, At, n, m, p, rows):
     rho, memory = vector(memory, 1)
     delta, memory = vector(memory, 1)
     soft, memory = vector(memory, 1)
-    system = System(diagonal, weight, per_s, damp, push, right, rho, delta, soft)
+    system = System(diagonal, weight, per_s, damp, push, right, rho, delta, soft, dual)
     scale, memory = carve_scale(memory, n, p, rows)
     Qx, memory = vector(memory, n)
     pull, memory = vector(memory, n)
@@ -173,8 +180,9 @@ def carve_around(memory, K, Gt, At, n, m, p, rows):
     status, memory = vector(memory, 1)
     iterations, memory = vector(memory, 1)
     before, memory = vector(memory, 1)
+    certificate, memory = vector(memory, CERTIFIED)
     trace, memory = matrix(memory, memory.shape[0] // NOTES, NOTES)
-    outcome = Outcome(status, iterations, before, trace)
+    outcome = Outcome(status, iterations, before, certificate, trace)
     return Work(qp, scale, at, best, residual, step, fix, system, products, outcome)
 
 

@@ -1,0 +1,135 @@
+"""The CPU driver's gradients: adjoint systems over threads, and what they are multiplied into."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+
+from qpcore.compilation import announced, call
+from qpcore.cpu import contiguous, cost, kind_of, slots_for
+from qpcore.kernels.adjoint import Derivative, Rules
+from qpcore.kernels.outer import Own
+from qpcore.kernels.sift import LEAST_SIFTED
+from qpcore.kernels.transfer import Vectors
+from qpcore.kernels.workspace import Data, Sizes, elements_of_dual
+from qpcore.loops import (
+    differentiate_duals,
+    differentiate_range,
+    differentiate_sifted,
+    outer_products,
+)
+from qpcore.rooms import (
+    Saved,
+    empty_derivative,
+    memory_for,
+    memory_of,
+    own_in,
+    room_for_sifted,
+    shift_of,
+)
+from qpcore.threads import share
+
+# What work takes, roughly, to decide whether threads are woken for it: an adjoint beside a solve,
+# one in the dual form with a factor that is there already, and microseconds for an entry of an
+# outer product.
+ADJOINT, FACTORED, OUTER = 0.25, 0.05, 2e-4
+
+# Outer products of so many entries are handed to a thread at once.
+PART = 20_000
+
+# What makes a multiple of a sum of two outer products.
+Factors = namedtuple("Factors", "scale a b c d")
+
+
+def adjoint(
+    data: Data,
+    sizes: Sizes,
+    rules: Rules,
+    answer: Vectors,
+    cotangents: Vectors,
+    threads: int,
+    alone: bool = False,
+    own: Own | None = None,
+) -> Derivative:
+    """Solve the adjoint system of every problem of a batch; `alone`, each by itself.
+
+    Gradients of what each problem has for itself are written to `own`. Data are contiguous arrays,
+    here and in what follows.
+    """
+    batch, dtype = data.entry.shape[1], data.Q.dtype
+    own = own or own_in({}, dtype)
+    answer, cotangents = contiguous(answer, dtype), contiguous(once(cotangents), dtype)
+    slots = 1 if alone else slots_for(sizes, dtype)
+    derivative = empty_derivative(batch, sizes, dtype)
+    sifted = sizes.m >= LEAST_SIFTED and not rules.mu > 0
+    name = "gradients", sifted, kind_of(dtype, slots)
+
+    def work(workers: int, *crew: Any) -> None:
+        memory = memory_for(sizes, dtype, slots, workers)
+        given = data, answer, cotangents, derivative, own, memory
+        if sifted:
+            room = room_for_sifted(sizes, dtype, slots, workers)
+            call(differentiate_sifted, name, *given, room, sizes, rules, *crew)
+        else:
+            call(differentiate_range, name, *given, sizes, rules, *crew)
+
+    with announced(name):
+        written = OUTER * slots * (own.Q[:1].size + own.G[:1].size + own.A[:1].size)
+        share(work, -(-batch // slots), threads, ADJOINT * cost(sizes) + written)
+    return derivative
+
+
+def adjoint_of_duals(
+    data: Data,
+    sizes: Sizes,
+    rules: Rules,
+    answer: Vectors,
+    cotangents: Vectors,
+    threads: int,
+    own: Own | None = None,
+    saved: Saved | None = None,
+) -> tuple[Derivative, np.ndarray]:
+    """The same in the dual form, one problem at a time, and where there is one: (batch,) bool.
+
+    What matrices need is in the workspaces that `saved` has; or it is made once by each thread, for
+    matrices that all problems share. `rules` have the regularisation of that.
+    """
+    batch, dtype = data.entry.shape[1], data.Q.dtype
+    own = own or own_in({}, dtype)
+    answer, cotangents = contiguous(answer, dtype), contiguous(once(cotangents), dtype)
+    derivative, done = empty_derivative(batch, sizes, dtype), np.empty(batch, bool)
+    name = "gradients in the dual form", kind_of(dtype, 1)
+
+    def work(workers: int, *crew: Any) -> None:
+        size = elements_of_dual(*sizes[:4])
+        memory = saved.memory if saved else memory_of(size, dtype, 1, workers)
+        given = data, answer, cotangents, derivative, own, memory, done
+        call(differentiate_duals, name, *given, sizes, rules, *crew)
+
+    with announced(name), saved.lock if saved else nullcontext():
+        share(work, batch, threads, FACTORED * cost(sizes))
+    return derivative, done
+
+
+def once(vectors: Vectors) -> Vectors:
+    """One row of what is spread over the batch, which the loops take for all that are missing."""
+    return Vectors._make([v[:1] if len(v) > 1 and v.strides[0] == 0 else v for v in vectors])
+
+
+def outer(products: Sequence[tuple[np.ndarray, Factors]], threads: int) -> None:
+    """out = scale (a bᵀ + c dᵀ) for each row of (batch, ·) arrays, for each pair (out, factors)."""
+    for out, (scale, *vectors) in products:
+        name, entries = ("outer products", out.dtype), max(1, out.shape[1] * out.shape[2])
+        vectors = [np.ascontiguousarray(vector, out.dtype) for vector in vectors]
+        size = max(1, PART // entries)
+        job = out, out.dtype.type(scale), *vectors, shift_of(out), size
+
+        def work(_: int, *crew: Any, name: tuple = name, job: tuple = job) -> None:
+            call(outer_products, name, *job, *crew)
+
+        with announced(name):
+            share(work, -(-len(out) // size), threads, OUTER * size * entries)
