@@ -70,10 +70,10 @@ def test_an_error_in_one_caller_leaves_the_others_alone():
 
 @kernel
 def note(done, by, here, parts, worker):
-    """Note who has done which part; nobody ends before all have begun, or after some seconds."""
-    publish(here, worker, 1)
+    """Note who has done which part; nobody goes on before all have one, or after some seconds."""
     part = claim(parts)
     while part < parts[COUNT]:
+        publish(here, worker, 1)
         done[part] += 1
         by[part] = worker
         looks = 0
