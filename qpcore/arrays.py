@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -77,16 +77,18 @@ def _from_dlpack(name: str, value: Any) -> np.ndarray:
     return np.from_dlpack(value)
 
 
-def common_dtype(values: Iterable[Any], arrays: Iterable[np.ndarray]) -> np.dtype:
-    """NumPy's result type of the floating arrays, float64 without any.
+def common_dtype(given: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> np.dtype:
+    """NumPy's result type of the floating arrays, made of what was given; float64 without any.
 
     Python numbers have no say, as in NumPy itself: ``lb=0.0`` keeps a float32 problem float32.
     """
-    arrays = list(arrays)
-    if all(array.dtype is F64 for array in arrays):  # the usual case, at once
+    for array in arrays.values():
+        if array.dtype is not F64:
+            break
+    else:  # the usual case, at once
         return F64
-    pairs = zip(values, arrays, strict=True)
-    widths = [a.itemsize for value, a in pairs if a.dtype.kind == "f" and type(value) is not float]
+    floating = [name for name, array in arrays.items() if array.dtype.kind == "f"]
+    widths = [arrays[name].itemsize for name in floating if type(given[name]) is not float]
     return F32 if widths and max(widths) == 4 else F64
 
 
@@ -98,8 +100,8 @@ def compact(array: np.ndarray, core: tuple[int, ...], dtype: np.dtype) -> np.nda
     """
     axes = array.ndim - len(core)
     if axes < 0:  # a single number
-        array, axes = np.broadcast_to(array, core), 0
-    if axes and 0 in array.strides[:axes]:
+        array = np.broadcast_to(array, core)
+    elif axes and 0 in array.strides[:axes]:
         batch = zip(array.shape[:axes], array.strides[:axes], strict=True)
         once = [slice(1) if size > 1 and stride == 0 else slice(None) for size, stride in batch]
         array = array[tuple(once)]

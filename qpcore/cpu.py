@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qpcore.compilation import announced, call
+from qpcore.crew import Workspaces
 from qpcore.kernels.certificate import ACTIVE_SET, COLD, DUAL, GUESSED, RUNNING, is_left_to
 from qpcore.kernels.doubt import IN_DOUBT
 from qpcore.kernels.exact import VECTORS, Exact
@@ -17,7 +18,7 @@ from qpcore.kernels.pack import lanes_of
 from qpcore.kernels.transfer import Result, Vectors
 from qpcore.kernels.workspace import Data, Sizes, elements, elements_of_dual
 from qpcore.loops import measure_range, relax_range, solve_active_sets, solve_duals, solve_range
-from qpcore.rooms import Saved, empty_result, memory_for, memory_of
+from qpcore.rooms import empty_result, memory_for, memory_of
 from qpcore.status import Status
 from qpcore.threads import share
 
@@ -56,7 +57,7 @@ def solve(
     threads: int,
     trace: bool = False,
     alone: bool = False,
-    saved: Saved | None = None,
+    saved: Workspaces | None = None,
 ) -> Result:
     """Solve a batch; with `trace`, note every iterate; `alone`, each problem by itself.
 
@@ -67,8 +68,6 @@ def solve(
     """
     batch, traced = data.entry.shape[1], stages[0].max_iterations + 1 if trace else 0
     result = empty_result(batch, sizes, data.Q.dtype, traced)
-    result.status.fill(RUNNING)
-    result.iterations.fill(0)
     solve_stage(data, result, sizes, stages[0], threads, alone, saved)
     if np.count_nonzero(result.status):  # not all SOLVED, which is zero
         solve_rest(data, result, sizes, stages[1:], threads, alone)
@@ -106,7 +105,7 @@ def solve_stage(
     stage: Parameters,
     threads: int,
     alone: bool = False,
-    saved: Saved | None = None,
+    saved: Workspaces | None = None,
 ) -> None:
     """Take all problems through one stage, in place; it computes in the dtype of its tolerance."""
     batch, kind, traced = len(result.status), type(stage.tol), result.trace.shape[1]
@@ -114,7 +113,7 @@ def solve_stage(
     slots, dtype = way.slots, way.dtype
 
     def work(workers: int, *crew: Any) -> None:
-        memory = saved.memory if saved else memory_of(way.numbers, dtype, slots, workers)
+        memory = saved or memory_of(way.numbers, dtype, slots, workers)
         call(way.solver, way.name, data, result, memory, sizes, stage, *crew)
 
     with announced(way.name):
@@ -161,7 +160,6 @@ def relaxed(
     batch, dtype = data.entry.shape[1], data.Q.dtype
     slots = slots_for(sizes, dtype)
     result = empty_result(batch, sizes, dtype, 0)
-    result.status[:], result.iterations[:] = RUNNING, 0
     name = "smooth gradients", kind_of(dtype, slots)
 
     def work(workers: int, *crew: Any) -> None:
@@ -194,7 +192,12 @@ def slots_for(sizes: Sizes, dtype: np.dtype) -> int:
     The size alone decides, so that a problem has the same bits in every batch of two or more; a
     single problem may be solved by itself too, which the caller of `solve` says.
     """
-    return lanes_of(dtype) if sizes.n + sizes.p <= MOST_IN_PACKS else 1
+    return 1 if are_large(sizes.n, sizes.p) else lanes_of(dtype)
+
+
+def are_large(n: int, p: int) -> bool:
+    """Whether problems of so many variables and equations are solved one at a time."""
+    return n + p > MOST_IN_PACKS
 
 
 def cost(sizes: Sizes) -> float:

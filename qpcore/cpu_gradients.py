@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
 from qpcore.compilation import announced, call
 from qpcore.cpu import contiguous, cost, kind_of, slots_for
+from qpcore.crew import Workspaces
 from qpcore.kernels.adjoint import Derivative, Rules
 from qpcore.kernels.outer import Own
 from qpcore.kernels.sift import LEAST_SIFTED
@@ -23,7 +23,6 @@ from qpcore.loops import (
     outer_products,
 )
 from qpcore.rooms import (
-    Saved,
     empty_derivative,
     memory_for,
     memory_of,
@@ -91,12 +90,13 @@ def adjoint_of_duals(
     cotangents: Vectors,
     threads: int,
     own: Own | None = None,
-    saved: Saved | None = None,
+    saved: Workspaces | None = None,
 ) -> tuple[Derivative, np.ndarray]:
     """The same in the dual form, one problem at a time, and where there is one: (batch,) bool.
 
-    What matrices need is in the workspaces that `saved` has; or it is made once by each thread, for
-    matrices that all problems share. `rules` have the regularisation of that.
+    What matrices need is in the workspaces `saved`, which nobody else uses meanwhile; or it is made
+    once by each thread, for matrices that all problems share. `rules` have the regularisation of
+    that.
     """
     batch, dtype = data.entry.shape[1], data.Q.dtype
     own = own or own_in({}, dtype)
@@ -106,11 +106,11 @@ def adjoint_of_duals(
 
     def work(workers: int, *crew: Any) -> None:
         size = elements_of_dual(*sizes[:4])
-        memory = saved.memory if saved else memory_of(size, dtype, 1, workers)
+        memory = saved or memory_of(size, dtype, 1, workers)
         given = data, answer, cotangents, derivative, own, memory, done
         call(differentiate_duals, name, *given, sizes, rules, *crew)
 
-    with announced(name), saved.lock if saved else nullcontext():
+    with announced(name):
         share(work, batch, threads, FACTORED * cost(sizes))
     return derivative, done
 

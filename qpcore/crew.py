@@ -215,15 +215,9 @@ def together(loop, arguments, boxes, hired):
 
 @kernel(makes_arrays=True)
 def workspace_of(memory, worker):
-    """The workspace of one worker."""
+    """The workspace of one worker, or of one part."""
     begin = worker * memory.stride
     return memory.block[begin : begin + memory.size]
-
-
-@kernel(makes_arrays=True)
-def workspace_for(memory, worker, part):
-    """The workspace in which a worker does a part."""
-    return workspace_of(memory, part if memory.kept else worker)
 
 
 @kernel

@@ -37,8 +37,8 @@ def vjp(
 
     For a function f(x, z, y, z_box) with the given partial derivatives, the result holds df/dQ,
     df/dq and so on, by implicit differentiation of the optimality conditions (Amos & Kolter 2017,
-    eqs. 6-8; equations (13) and (14) of `derivation.md`). It uses the problem's data and the
-    solution's x, z, y, z_box, nothing else of the solver.
+    eqs. 6-8; equations (13) and (14) of `derivation.md`). It uses the problem's data, the
+    solution's x, z, y, z_box, and factors that `solve` may have saved.
 
     Parameters
     ----------
@@ -76,7 +76,8 @@ def vjp(
     the multipliers are unique. Elsewhere the result is finite, but one of many, unless
     `Settings.untrusted` says otherwise. The answer takes one more Newton step before it enters the
     gradients, which are those of the exact answer rather than of one within the tolerance. As in
-    `solve`, a problem of n + p >= 24 that is alone may differ in the last digits.
+    `solve`, a problem of n + p >= 24 that is alone may differ in the last digits. So may one of
+    n + p > 200 if its batch, or the many solves since, left no room to save its factor.
     """
     problem = solution.problem
     names = frozenset(problem.given_shapes)

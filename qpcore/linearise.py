@@ -10,6 +10,7 @@ import numpy as np
 
 from qpcore import cpu, cpu_gradients, devices
 from qpcore.arrays import made
+from qpcore.crew import Workspaces
 from qpcore.errors import GradientError
 from qpcore.gradients import Shares
 from qpcore.handover import data_of, sizes_of
@@ -19,7 +20,7 @@ from qpcore.kernels.outer import Own
 from qpcore.kernels.transfer import Vectors
 from qpcore.kernels.workspace import Certificate
 from qpcore.problem import DROPPED, NO_LIMIT, Problem
-from qpcore.settings import Untrusted
+from qpcore.settings import Settings, Untrusted
 from qpcore.solution import Solution, Trust
 from qpcore.solving import LEAST_ALONE, shares_matrices, threads_for
 from qpcore.stages import interior_stages, stages_of, way_in
@@ -47,6 +48,10 @@ MOST_ERROR = {F64: 1e-3, F32: 1e-1}
 CLOSE = {F64: 1e-9, F32: 1e-4}
 
 
+# Shares that nobody has asked for.
+UNASKED = Shares(np.empty((0, 0)), np.empty((0, 0)))
+
+
 class Linear(NamedTuple):
     """The solution of the KKT system of every problem, and the point where it was taken.
 
@@ -57,7 +62,7 @@ class Linear(NamedTuple):
     """x, z, y, z_box: the answer, made exact by a Newton step where that is possible; zero in
     failed problems."""
     upper: Shares
-    """Shares of the upper limits."""
+    """Shares of the upper limits; where gradients are written, `sides` still has them to find."""
     found: Vectors
     """-M⁻¹ times the right-hand sides."""
     trust: Trust
@@ -89,7 +94,9 @@ def linearise(
     answer = without_absent_box(solution, answer_of(solution, failed))
     right_sides = without_absent_box(solution, right)
     (found, at, certificate), written = run(solution, answer, right_sides, alone, own)
-    trust = trust_of(solution, Certificate(*certificate.T.copy()), failed)
+    trust = trust_of(solution, Certificate._make(certificate.T.copy()), failed)
+    if written:
+        return Linear(at, UNASKED, found, trust, ~trust.trusted, True)
     suspects = ~trust.trusted
     if failed is not None:
         blank = np.where(touches(right), np.nan, 0.0)[failed, None]
@@ -97,7 +104,7 @@ def linearise(
             part[failed], point[failed] = blank, 0
         suspects &= ~failed
     suspects = suspects if doubtful is None else suspects | doubtful
-    linear = Linear(at, sides(at), found, trust, suspects, written)
+    linear = Linear(at, sides(at), found, trust, suspects)
     return apply_policy(solution, linear, right)
 
 
@@ -190,35 +197,41 @@ def run(
     arguments = data_of(problem), sizes_of(problem), rules, answer, right
     if solution.device == "cuda":
         return devices.gpu_driver().adjoint(*arguments), False
-    threads = threads_for(problem, solution.settings)
+    saved = solution.saved
+    memory = saved and saved.memory
+    if memory:
+        with saved.lock:
+            return run_dual(solution, answer, right, own, memory)
     alone = alone and problem.n + problem.p >= LEAST_ALONE
-    if not is_dual(solution, alone):
-        return cpu_gradients.adjoint(*arguments, threads, alone, own), own is not None
-    return run_dual(solution, answer, right, threads, own)
+    if needs_one_factor(solution, alone):
+        return run_dual(solution, answer, right, own)
+    threads = threads_for(problem, solution.settings)
+    return cpu_gradients.adjoint(*arguments, threads, alone, own), own is not None
 
 
-def is_dual(solution: Solution, alone: bool) -> bool:
-    """Whether what the dual form needs is there, or has to be made once only."""
-    problem, settings = solution.problem, solution.settings
-    if solution.saved is not None:
-        return True
-    if problem.dtype != F64 or way_in(problem, settings, alone) != "dual":
+def needs_one_factor(solution: Solution, alone: bool) -> bool:
+    """Whether problems, one at a time, have a dual form, and the same matrices."""
+    problem = solution.problem
+    if not (alone or cpu.are_large(problem.n, problem.p)) or problem.dtype != F64:
         return False
-    slots = 1 if alone else cpu.slots_for(sizes_of(problem), problem.dtype)
-    return slots == 1 and shares_matrices(problem)
+    return way_in(problem, solution.settings, alone) == "dual" and shares_matrices(problem)
 
 
 def run_dual(
-    solution: Solution, answer: Vectors, right: Vectors, threads: int, own: Own | None
+    solution: Solution,
+    answer: Vectors,
+    right: Vectors,
+    own: Own | None,
+    memory: Workspaces | None = None,
 ) -> tuple[Found, bool]:
-    """In the dual form; where Q has no inverse, condensed."""
+    """In the dual form, with the factors in memory; where Q has no inverse, condensed."""
     problem, dtype = solution.problem, solution.problem.dtype
     data, sizes = data_of(problem), sizes_of(problem)
     stage = stages_of(dtype, solution.settings, "dual")[0]
     rules = rules_of(dtype)._replace(rho=stage.floor, delta=stage.delta)
-    saved = solution.saved
+    threads = threads_for(problem, solution.settings)
     found, done = cpu_gradients.adjoint_of_duals(
-        data, sizes, rules, answer, right, threads, own, saved
+        data, sizes, rules, answer, right, threads, own, memory
     )
     left = np.flatnonzero(~done)
     if not len(left):
@@ -246,8 +259,7 @@ def trust_of(solution: Solution, certificate: Certificate, failed: np.ndarray | 
         certificate = Certificate(*(np.where(failed, np.nan, part) for part in certificate))
     margin, residual, condition, error = certificate
     error *= SAFETY
-    least = math.sqrt(solution.settings.tolerance(dtype))
-    trusted = (margin > least) & (error <= MOST_ERROR[dtype])
+    trusted = (margin > least_margin(dtype, solution.settings.tol)) & (error <= MOST_ERROR[dtype])
     return made(
         Trust,
         margin=margin,
@@ -256,6 +268,12 @@ def trust_of(solution: Solution, certificate: Certificate, failed: np.ndarray | 
         error=error,
         trusted=trusted,
     )
+
+
+@lru_cache(maxsize=64)
+def least_margin(dtype: np.dtype, tol: float | None) -> float:
+    """The margin that an answer within the tolerance leaves in doubt."""
+    return math.sqrt(Settings(tol=tol).tolerance(dtype))
 
 
 def sides(at: Vectors) -> Shares:

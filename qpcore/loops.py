@@ -5,7 +5,7 @@ has a workspace for each of them; `parts` counts the groups, as `crew.claim` has
 """
 
 from qpcore.compilation import compiled
-from qpcore.crew import COUNT, claim, together, workspace_for, workspace_of
+from qpcore.crew import COUNT, claim, together, workspace_of
 from qpcore.kernels.active_set import solve_active_set
 from qpcore.kernels.adjoint import differentiate, differentiate_prepared, store_derivative
 from qpcore.kernels.certificate import ACTIVE_SET, MINIMUM
@@ -80,6 +80,13 @@ def solve_sets_of_groups(data, result, memory, sizes, parameters, parts, worker)
         again, group = True, claim(parts)  # pyright: ignore[reportCallIssue]
 
 
+@kernel(makes_arrays=True)
+def work_of_dual(memory, number, sizes):
+    """The Work in one of several workspaces for the dual form."""
+    packs = as_elements(workspace_of(memory, number))  # pyright: ignore[reportCallIssue]
+    return carve_dual(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
+
+
 @compiled
 def solve_duals(data, result, memory, sizes, parameters, parts, boxes, hired):
     """Solve the problems of all groups in the dual form."""
@@ -90,10 +97,11 @@ def solve_duals(data, result, memory, sizes, parameters, parts, boxes, hired):
 def solve_duals_of_groups(data, result, memory, sizes, parameters, parts, worker):
     """A worker's part of it."""
     team, slots, again = team_of_one(), slots_in(memory.block), False
+    work = work_of_dual(memory, worker, sizes)
     group = claim(parts)  # pyright: ignore[reportCallIssue]
     while group < parts[COUNT]:
-        packs = as_elements(workspace_for(memory, worker, group))  # pyright: ignore
-        work = carve_dual(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
+        if memory.kept:
+            work = work_of_dual(memory, group, sizes)
         fresh = load(work, data, sizes, group * slots, slots, again, team)
         load_progress(work, result, group * slots, slots, team)
         solve_dual(work, parameters, sizes, fresh, team)
@@ -182,12 +190,13 @@ def differentiate_duals_of_groups(
 ):
     """A worker's part of it."""
     team, slots, again = team_of_one(), slots_in(memory.block), False
+    work = work_of_dual(memory, worker, sizes)
     group = claim(parts)  # pyright: ignore[reportCallIssue]
     while group < parts[COUNT]:
         first = group * slots
-        packs = as_elements(workspace_for(memory, worker, group))  # pyright: ignore
-        work = carve_dual(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
-        if not memory.kept:
+        if memory.kept:
+            work = work_of_dual(memory, group, sizes)
+        else:
             if load_solved(work, data, sizes, first, slots, again, team):
                 factor_matrices(work, rules.delta, rules.rho, sizes, team)
             fix_equal_limits(work.qp, sizes, team)

@@ -108,7 +108,7 @@ class Problem:
         arrays = {k: as_array(k, value) for k, value in given.items() if value is not None}
         shapes = {k: array.shape for k, array in arrays.items()}
         cores, batch_shape = _layout(*shapes.items())
-        dtype = common_dtype([given[k] for k in arrays], arrays.values())
+        dtype = common_dtype(given, arrays)
         fields: dict[str, Any] = dict.fromkeys(CORE_AXES)
         for name, core in cores.items():
             fields[name] = compact(arrays[name], core, dtype)

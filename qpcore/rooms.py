@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import weakref
+from collections import deque
 from functools import lru_cache
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy as np
 from qpcore import reuse
 from qpcore.crew import Workspaces
 from qpcore.kernels.adjoint import Derivative
+from qpcore.kernels.certificate import RUNNING
 from qpcore.kernels.outer import NEAR, Own
 from qpcore.kernels.pack import PACK_BYTES
 from qpcore.kernels.sift import Sifted
@@ -20,21 +23,21 @@ from qpcore.kernels.workspace import NOTES, Certificate, Sizes, elements
 # numbers: smaller arrays stay in it for whoever reads them, and short rows have few whole lines.
 LEAST_PAST_CACHE, LEAST_ROW = 1 << 22, 32
 
+# Factors of problems by themselves are kept for derivatives up to so many bytes, of one solve and
+# of all that a thread has done lately: those of 32 problems of 500 variables and rows.
+MOST_SAVED = 1 << 28
+
 # Axes of the arrays of Own, which are those of Q, q, G, h, A, b, lb, ub, h_lower.
 AXES = 3, 2, 3, 2, 3, 2, 2, 2, 2
 
 
 def empty_result(batch: int, sizes: Sizes, dtype: np.dtype, traced: int) -> Result:
-    """Room for the answers and outcomes of every problem."""
-    status, iterations = np.empty(batch, np.int8), np.empty(batch, np.int32)
-    notes = np.empty((batch, traced, NOTES), dtype)
-    return Result(*empty_vectors(batch, sizes, dtype), status, iterations, notes)
-
-
-def empty_vectors(batch: int, sizes: Sizes, dtype: np.dtype) -> Vectors:
-    """Room for x, z, y, z_box of every problem."""
+    """Room for the answers and outcomes of every problem, which all are still to be solved."""
+    status, iterations = np.empty(batch, np.int8), np.zeros(batch, np.int32)
+    status.fill(RUNNING)
     widths = sizes.n, sizes.m, sizes.p, sizes.n
-    return Vectors._make([np.empty((batch, width), dtype) for width in widths])
+    vectors = [np.empty((batch, width), dtype) for width in widths]
+    return Result._make([*vectors, status, iterations, np.empty((batch, traced, NOTES), dtype)])
 
 
 def empty_derivative(batch: int, sizes: Sizes, dtype: np.dtype) -> Derivative:
@@ -47,19 +50,20 @@ def empty_derivative(batch: int, sizes: Sizes, dtype: np.dtype) -> Derivative:
 
 def own_in(gradients: dict[str, np.ndarray], dtype: np.dtype) -> Own:
     """Where gradients go of arguments that each problem has for itself: (batch, ...), by name."""
-    arrays = [gradients.get(name) for name in Own._fields[:-1]]
-    arrays = [
-        nothing_like(dtype, axes) if array is None else array
-        for array, axes in zip(arrays, AXES, strict=True)
-    ]
-    shifts = shift_of(arrays[0]), shift_of(arrays[2]), shift_of(arrays[4])
-    return Own._make([*arrays, shifts])
+    own = nothing_of(dtype)
+    return own._replace(**gradients, shifts=shifts_of(own, gradients)) if gradients else own
 
 
-@lru_cache(maxsize=8)
-def nothing_like(dtype: np.dtype, axes: int) -> np.ndarray:
+@lru_cache(maxsize=2)
+def nothing_of(dtype: np.dtype) -> Own:
     """What stands for gradients that nobody asks for."""
-    return np.empty((0,) * axes, dtype)
+    return Own._make([*(np.empty((0,) * axes, dtype) for axes in AXES), (NEAR, NEAR, NEAR)])
+
+
+def shifts_of(own: Own, gradients: dict[str, np.ndarray]) -> tuple[int, int, int]:
+    """The shifts of Q, G and A."""
+    matrices = {"Q": own.Q, "G": own.G, "A": own.A} | gradients
+    return shift_of(matrices["Q"]), shift_of(matrices["G"]), shift_of(matrices["A"])
 
 
 def shift_of(out: np.ndarray) -> int:
@@ -92,13 +96,17 @@ def memory_for(
 
 def memory_of(size: int, dtype: np.dtype, slots: int, workers: int) -> Workspaces:
     """Workspaces that a thread lends its workers, reused; each begins on a line of the cache."""
-    stride = stride_of(size, dtype, slots)
-    block = getattr(memory, dtype.char, None)
-    if block is None or block.size < workers * stride * slots:
-        block = aligned(workers * stride * slots, dtype)
-        setattr(memory, dtype.char, block)
-    block = block[: workers * stride * slots]
-    return Workspaces(block if slots == 1 else block.reshape(-1, slots), size, stride, False)
+    wanted = size, slots, workers
+    block, given, workspaces = getattr(memory, dtype.char, (None, None, None))
+    if workspaces is None or given != wanted:
+        stride = stride_of(size, dtype, slots)
+        count = workers * stride * slots
+        if block is None or block.size < count:
+            block = aligned(count, dtype)
+        part = block[:count] if slots == 1 else block[:count].reshape(-1, slots)
+        workspaces = Workspaces(part, size, stride, False)
+        setattr(memory, dtype.char, (block, wanted, workspaces))
+    return workspaces
 
 
 def stride_of(size: int, dtype: np.dtype, slots: int) -> int:
@@ -114,9 +122,35 @@ class Saved:
         stride, line = stride_of(size, dtype, 1), PACK_BYTES // dtype.itemsize
         raw = reuse.empty((count * stride + line,), dtype)
         shift = -raw.ctypes.data % PACK_BYTES // dtype.itemsize
-        self.memory = Workspaces(raw[shift : shift + count * stride], size, stride, True)
+        block = raw[shift : shift + count * stride]
+        self.memory: Workspaces | None = Workspaces(block, size, stride, True)
+        """None once they have been given up."""
         self.lock = threading.Lock()
-        """Who differentiates writes to them."""
+        """For who differentiates, which writes to them."""
+        make_room(self, block.nbytes)
+
+
+class Recent(threading.local):
+    """What a thread has saved, the oldest first, and how many bytes that is at most."""
+
+    def __init__(self) -> None:
+        self.saved: deque[tuple[weakref.ref[Saved], int]] = deque()
+        self.bytes = 0
+
+
+recent = Recent()
+
+
+def make_room(saved: Saved, size: int) -> None:
+    """Give up the oldest of what the thread has saved: whoever keeps solutions keeps no factors."""
+    recent.saved.append((weakref.ref(saved), size))
+    recent.bytes += size
+    while recent.bytes > MOST_SAVED and len(recent.saved) > 1:
+        reference, size = recent.saved.popleft()
+        recent.bytes -= size
+        oldest = reference()
+        if oldest is not None:
+            oldest.memory = None
 
 
 def aligned(count: int, dtype: np.dtype) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from qpcore import cpu, devices, there
+from qpcore import cpu, devices, rooms, there
 from qpcore.arrays import made
 from qpcore.errors import ProblemError
 from qpcore.handover import data_of, sizes_of
@@ -32,10 +32,6 @@ from qpcore.trace import Trace
 # that they have in a batch.
 LEAST_ALONE = 24
 
-# Factors of problems by themselves are kept for derivatives up to so many bytes: those of 32
-# problems of 500 variables and rows.
-MOST_SAVED = 1 << 28
-
 
 def solve_problem(
     problem: Problem, settings: Settings, device: str = "cpu", alone: bool = False
@@ -54,7 +50,8 @@ def solve_problem(
         stages = parameters_of(problem, settings, alone)
         saved = None if traced else room_to_save(problem, sizes, stages[0], alone)
         threads = threads_for(problem, settings)
-        result = cpu.solve(data, sizes, stages, threads, traced, alone, saved)
+        memory = saved and saved.memory
+        result = cpu.solve(data, sizes, stages, threads, traced, alone, memory)
         doubtful = take_doubt(result.status)
     batch = problem.batch_shape
     trace = trace_of(result, batch) if traced else None
@@ -85,12 +82,11 @@ def solve_problem(
 
 def room_to_save(problem: Problem, sizes: Sizes, stage: Parameters, alone: bool) -> Saved | None:
     """Workspaces that keep the factors of a first stage in the dual form, where that pays."""
-    if stage.sought != DUAL or problem.dtype != np.float64:
-        return None
-    if not alone and (cpu.slots_for(sizes, problem.dtype) > 1 or shares_matrices(problem)):
+    large = cpu.are_large(problem.n, problem.p) and not shares_matrices(problem)
+    if not (alone or large) or stage.sought != DUAL or problem.dtype != np.float64:
         return None
     count, size = problem.batch_size, elements_of_dual(*sizes[:4])
-    return Saved(count, size, problem.dtype) if 8 * count * size <= MOST_SAVED else None
+    return Saved(count, size, problem.dtype) if 8 * count * size <= rooms.MOST_SAVED else None
 
 
 def shares_matrices(problem: Problem) -> bool:

@@ -10,8 +10,8 @@ from checks import assert_same_bits, fields
 from problems import Form, known, paper
 from pullback import TIGHT, assert_close, drawn, oracle_gradients, pulled, random_cotangent
 
-from qpcore import Settings, cpu, jvp, solve, solve_at_answer, solving, vjp
-from qpcore.linearise import is_dual
+from qpcore import Settings, cpu, jvp, rooms, solve, solve_at_answer, vjp
+from qpcore.linearise import needs_one_factor
 
 LARGE = cpu.MOST_IN_PACKS + 2
 
@@ -102,10 +102,24 @@ def test_copies_do_without_it(duplicate):
 def test_there_is_a_limit_to_what_is_saved(monkeypatch):
     problems = large((2,))
     expected = solve(**problems.data)
-    monkeypatch.setattr(solving, "MOST_SAVED", expected.saved.memory.block.nbytes - 1000)
+    monkeypatch.setattr(rooms, "MOST_SAVED", expected.saved.memory.block.nbytes - 1000)
     solution = solve(**problems.data)
     assert solution.saved is None
     np.testing.assert_array_equal(solution.x, expected.x)
+
+
+def test_who_keeps_solutions_does_not_keep_all_factors(monkeypatch):
+    problems = large((2,))
+    kept = [solve(**problems.data)]
+    size = kept[0].saved.memory.block.nbytes
+    monkeypatch.setattr(rooms, "MOST_SAVED", 3 * size)
+    cotangent = random_cotangent(problems.answer)
+    first = gradients_of(kept[0], cotangent)
+    kept += [solve(**problems.data) for _ in range(6)]
+    assert sum(solution.saved.memory is not None for solution in kept) == 3
+    assert kept[-1].saved.memory is not None
+    assert_close(gradients_of(kept[0], cotangent)["Q"], first["Q"], "Q", rtol=1e-9)
+    assert_same_bits(gradients_of(kept[-1], cotangent), first)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +208,7 @@ def test_gradients_of_large_problems_with_shared_matrices(threads):
     shared, own = sharing(LARGE, 30, 2, 4)
     together, apart = (solve(**d, settings=Settings(threads=threads)) for d in (shared, own))
     assert together.saved is None
-    assert is_dual(together, alone=False)
+    assert needs_one_factor(together, alone=False)
     dx = np.random.default_rng(0).standard_normal(together.x.shape)
     found, expected = vjp(together, dx=dx), vjp(apart, dx=dx)
     for name in ("q", "h", "b"):

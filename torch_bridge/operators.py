@@ -18,6 +18,7 @@ import torch
 import qpcore
 from qpcore import Settings, devices
 from qpcore.problem_there import problem_of
+from torch_bridge import saved
 from torch_bridge.arguments import CORE_AXES
 
 OUTPUTS = ("x", "z", "y", "z_box", "status", "iterations")
@@ -63,6 +64,7 @@ def solve(settings: str, throw: bool, problem: Tensors) -> tuple[torch.Tensor, .
     """`qpcore.solve`: x, z, y, z_box, status, iterations."""
     arrays = dict(zip(CORE_AXES, to_arrays(problem), strict=True))
     solution = qpcore.solve(**arrays, settings=decoded(settings), throw=throw)
+    saved.remember(solution)
     return tuple([to_tensor(getattr(solution, name)) for name in OUTPUTS])
 
 
@@ -106,10 +108,13 @@ def solution_of(settings: str, problem: Tensors, answer: Sequence[torch.Tensor])
         given["q"] = q.expand(*batch, q.shape[-1])
     arrays = dict(zip(given, to_arrays(given.values()), strict=True))
     parts = dict(zip(OUTPUTS, to_arrays(answer), strict=True))
-    on_gpu = devices.is_on_gpu(answer[0])
-    parsed = problem_of(arrays) if on_gpu else qpcore.Problem.parse(**arrays)
-    device = "cuda" if on_gpu else "cpu"
-    return qpcore.Solution(**parts, problem=parsed, settings=decoded(settings), device=device)
+    chosen = decoded(settings)
+    if devices.is_on_gpu(answer[0]):
+        parsed = problem_of(arrays)
+        return qpcore.Solution(**parts, problem=parsed, settings=chosen, device="cuda")
+    parsed = qpcore.Problem.parse(**arrays)
+    factors = saved.recall(parts["x"], parsed)
+    return qpcore.Solution(**parts, problem=parsed, settings=chosen, saved=factors)
 
 
 def to_arrays(tensors: Iterable[torch.Tensor | None]) -> list[Any]:

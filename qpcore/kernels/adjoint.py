@@ -1,8 +1,9 @@
 """The derivative of the answer, transposed: one more solve with the KKT matrix at the answer (13).
 
-The matrix is factored anew from the data and (x, v, y): nothing is kept from the forward pass,
-whose last factor belongs to an earlier iterate. Rows with a multiplier act as equalities, the
-others not at all; refinement on the unreduced system takes the regularisation out again.
+The matrix is made of the data and (x, v, y): the last factor of an interior-point method belongs to
+an earlier iterate. In the dual form the factor of a solve serves again, as it does not depend on
+the answer (`system.py`). Rows with a multiplier act as equalities, the others not at all;
+refinement on the unreduced system takes the regularisation out again.
 """
 
 from collections import namedtuple
