@@ -11,8 +11,9 @@ from qpcore.errors import (
     SolveError,
 )
 from qpcore.problem import Problem
+from qpcore.sensitivity import Gradients, Tangents, Trust
 from qpcore.settings import Settings, Untrusted
-from qpcore.solution import Gradients, Solution, Tangents, Trust
+from qpcore.solution import Solution
 from qpcore.status import Status
 from qpcore.stream import solve_stream
 from qpcore.trace import Trace

@@ -10,10 +10,14 @@ import numpy as np
 from qpcore.closest import Clash, clashes, kept_rows, multipliers
 from qpcore.gradients import Shares, assemble
 from qpcore.kernels.transfer import Vectors
-from qpcore.linearise import MOST_ERROR, SAFETY, Linear, apply_policy, linearise, touches
+from qpcore.linear import Linear, touches
+from qpcore.linearise import linearise
+from qpcore.sensitivity import Trust
 from qpcore.settings import Untrusted
 from qpcore.sides import onto_rows, sides_of, split, times
-from qpcore.solution import Solution, Trust
+from qpcore.solution import Solution
+from qpcore.untrusted import apply_policy
+from qpcore.verdict import MOST_ERROR, SAFETY
 
 # How large a part of the shift's space a unit vector must have in rows that move, to count.
 FELT = 1e-6

@@ -14,11 +14,14 @@ from qpcore.closest_gradients import pull_closest
 from qpcore.errors import ProblemError
 from qpcore.gradients import Shares, disturb
 from qpcore.kernels.transfer import Vectors
-from qpcore.linearise import Linear, in_batch_shape, linearise
+from qpcore.linear import Linear
+from qpcore.linearise import linearise
 from qpcore.problem import CORE_AXES
 from qpcore.pull import pull_back
+from qpcore.sensitivity import Gradients, Tangents
 from qpcore.settings import Untrusted
-from qpcore.solution import Gradients, Solution, Tangents
+from qpcore.solution import Solution
+from qpcore.verdict import in_batch_shape
 
 # What is not asked for.
 NO_GRADIENTS = dict.fromkeys(CORE_AXES)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from qpcore.solution import Solution, Trust
+    from qpcore.sensitivity import Trust
+    from qpcore.solution import Solution
 
 
 class QPError(Exception):

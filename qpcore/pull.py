@@ -8,11 +8,13 @@ import numpy as np
 
 from qpcore.gradients import MATRICES, add_gradients, own_gradients, room_for, sharing
 from qpcore.kernels.transfer import Vectors
+from qpcore.linear import sides
 from qpcore.linearise import linearise
 from qpcore.promise import part_of
 from qpcore.rooms import own_in
+from qpcore.sensitivity import Trust
 from qpcore.settings import Untrusted
-from qpcore.solution import Solution, Trust
+from qpcore.solution import Solution
 from qpcore.solving import threads_for
 
 # Numbers in the vectors of a part: a megabyte, with which a part of 100 by 100 has 130 problems.
@@ -46,11 +48,13 @@ def add_to(
     """Write or add the gradients of these problems, and say how far they can be trusted."""
     problem, own = solution.problem, own_gradients(gradients, solution.problem)
     linear = linearise(solution, right, alone=alone, own=own_in(own, problem.dtype))
+    upper = linear.upper
     if linear.written:
         gradients = {name: v for name, v in gradients.items() if name not in own}
+        upper = sides(linear.at) if gradients else upper
     if gradients:
         threads = threads_for(problem, solution.settings)
-        add_gradients(gradients, problem, linear.at, linear.found, linear.upper, threads)
+        add_gradients(gradients, problem, linear.at, linear.found, upper, threads)
     return linear.trust
 
 

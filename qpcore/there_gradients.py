@@ -18,12 +18,15 @@ from qpcore.handover import sizes_of
 from qpcore.kernels.transfer import Vectors
 from qpcore.kernels.workspace import Certificate
 from qpcore.libraries import library_of
-from qpcore.linearise import MOST_ERROR, SAFETY, Linear, complaint, in_batch_shape, rules_of
+from qpcore.linear import Linear, rules_of
 from qpcore.problem import Problem
 from qpcore.problem_there import DTYPES, dtype_name
+from qpcore.sensitivity import Gradients, Trust
 from qpcore.settings import Untrusted
-from qpcore.solution import Gradients, Solution, Trust
+from qpcore.solution import Solution
 from qpcore.status import Status
+from qpcore.untrusted import complaint
+from qpcore.verdict import MOST_ERROR, SAFETY, in_batch_shape
 
 
 def vjp(solution: Solution, right: Vectors, wanted: Collection[str]) -> Gradients:

@@ -17,7 +17,7 @@ from problems import Form, known
 from qpcore import Settings, Status, cpu, cpu_gradients, handover, vjp
 from qpcore import solve as solve_here
 from qpcore.kernels.transfer import Vectors
-from qpcore.linearise import rules_of
+from qpcore.linear import rules_of
 from qpcore.problem import Problem
 from qpcore.stages import interior_stages
 
