@@ -32,6 +32,7 @@ ON_CPU = {
     "dual.py",
     "search.py",
     "binding.py",
+    "system.py",
 }
 
 # What may stand for a parameter in a call, besides its own name and its place in `work`.
