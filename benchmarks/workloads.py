@@ -161,6 +161,13 @@ def singular(rng: np.random.Generator, batch: int, n: int, m: int, p: int) -> Da
     return Data(Q, q, G, (G @ x)[..., 0] + s)
 
 
+def layer(rng: np.random.Generator, batch: int, n: int, m: int, p: int) -> Data:
+    """An OptNet layer in training: `paper` with Q, G and h shared, q ~ N(0, 1) by problem."""
+    one = paper(rng, 1, n, m, p)
+    shared = {name: value[0] for name, value in one.given().items() if name != "q"}
+    return one._replace(**shared, q=rng.standard_normal((batch, n)))
+
+
 def by_name(*workloads: Workload) -> dict[str, Workload]:
     """Workloads by their names."""
     return {workload.name: workload for workload in workloads}
@@ -176,6 +183,7 @@ WORKLOADS = by_name(
     Workload("portfolio", portfolio, 512, n=50, p=1),
     Workload("singular", singular, 256, n=40, m=80),
     Workload("paper-500x500", paper, 4, n=500, m=500),
+    Workload("layer", layer, 128, n=100, m=100),
 )
 
 SWEEPS = {

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qpcore.problem import NO_LIMIT, Problem
+from qpcore.arguments import NO_LIMIT
+from qpcore.problem import Problem
 from qpcore.promise import part_of
 from qpcore.settings import Settings
 from qpcore.sides import Sides, crossing, onto_rows, sides_of, split, spread, times

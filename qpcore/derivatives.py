@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from qpcore import devices, there_gradients
+from qpcore.arguments import CORE_AXES
 from qpcore.arrays import made
 from qpcore.closest_gradients import pull_closest
 from qpcore.errors import ProblemError
@@ -16,7 +17,6 @@ from qpcore.gradients import Shares, disturb
 from qpcore.kernels.transfer import Vectors
 from qpcore.linear import Linear
 from qpcore.linearise import linearise
-from qpcore.problem import CORE_AXES
 from qpcore.pull import pull_back
 from qpcore.sensitivity import Gradients, Tangents
 from qpcore.settings import Untrusted

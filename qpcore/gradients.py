@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from qpcore import cpu_gradients, reuse
+from qpcore.arguments import CORE_AXES
 from qpcore.cpu_gradients import Factors
 from qpcore.kernels.transfer import Vectors
-from qpcore.problem import CORE_AXES, Problem
+from qpcore.problem import Problem
 
 Axes = tuple[int, ...]
 

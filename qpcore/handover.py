@@ -6,8 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from qpcore.arguments import CORE_AXES
 from qpcore.kernels.workspace import Data, Sizes
-from qpcore.problem import CORE_AXES, Problem
+from qpcore.problem import Problem
 
 # The entry of every argument that one problem uses.
 ONE_PROBLEM = np.zeros((len(CORE_AXES), 1), np.int64)

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from qpcore.arguments import CORE_AXES, NO_LIMIT, layout
 from qpcore.errors import ProblemError
 from qpcore.libraries import library_of
-from qpcore.problem import CORE_AXES, NO_LIMIT, Problem, layout
+from qpcore.problem import Problem
 
 DTYPES = {"float64": np.dtype(np.float64), "float32": np.dtype(np.float32)}
 

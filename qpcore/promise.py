@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from qpcore.arguments import CORE_AXES
 from qpcore.cpu import measure
 from qpcore.handover import data_of
 from qpcore.kernels.doubt import CLEAR
 from qpcore.kernels.exact import Exact
 from qpcore.kernels.transfer import Vectors
-from qpcore.problem import CORE_AXES, Problem
+from qpcore.problem import Problem
 from qpcore.solution import Solution
 from qpcore.status import Status
 

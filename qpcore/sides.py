@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qpcore.problem import DROPPED, NO_LIMIT, Problem
+from qpcore.arguments import DROPPED, NO_LIMIT
+from qpcore.problem import Problem
 
 
 class Sides(NamedTuple):

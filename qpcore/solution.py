@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from qpcore.arguments import DROPPED, NO_LIMIT
 from qpcore.errors import SolveError
 from qpcore.libraries import library_of
 from qpcore.plot import plot_trace
-from qpcore.problem import DROPPED, NO_LIMIT, Problem
+from qpcore.problem import Problem
 from qpcore.settings import Settings
 from qpcore.status import Status
 from qpcore.summary import summarise

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from qpcore.api import solve_parsed
+from qpcore.arguments import CORE_AXES
 from qpcore.arrays import as_array
 from qpcore.errors import ProblemError, SettingsError, SolveError
 from qpcore.kernels.pack import PACK_BYTES
 from qpcore.kernels.workspace import NOTES
-from qpcore.problem import CORE_AXES, Problem
+from qpcore.problem import Problem
 from qpcore.settings import Settings
 from qpcore.solution import Solution
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from qpcore.arguments import CORE_AXES, NO_LIMIT
 from qpcore.kernels.adjoint import Derivative, Rules
 from qpcore.kernels.transfer import Result, Vectors
 from qpcore.kernels.workspace import NOTES, Certificate, Data, Sizes
 from qpcore.libraries import library_of
-from qpcore.problem import CORE_AXES, NO_LIMIT, Problem
+from qpcore.problem import Problem
 from qpcore.problem_there import DTYPES, dtype_name
 from qpcore.settings import Settings
 from qpcore.stages import interior_stages

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from qpcore import cpu, cpu_gradients
+from qpcore.arguments import DROPPED, NO_LIMIT
 from qpcore.errors import GradientError
 from qpcore.gradients import Shares
 from qpcore.handover import data_of, sizes_of
 from qpcore.kernels.transfer import Vectors
 from qpcore.linear import F32, F64, Linear, rules_of, touches, without_absent_box
-from qpcore.problem import DROPPED, NO_LIMIT, Problem
+from qpcore.problem import Problem
 from qpcore.settings import Untrusted
 from qpcore.solution import Solution
 from qpcore.stages import interior_stages

@@ -20,6 +20,7 @@ from benchmarks.workloads import (
     Data,
     Workload,
     control,
+    layer,
     paper,
     portfolio,
     sudoku,
@@ -30,6 +31,7 @@ FAMILIES = {
     "rows": TINY,
     "rows and equations": Workload("tiny", paper, batch=6, n=8, m=9, p=3),
     "shared equations and lower bounds": Workload("tiny", sudoku, batch=6, n=8, p=5),
+    "shared rows": Workload("tiny", layer, batch=6, n=7, m=6),
     "shared box": Workload("tiny", control, batch=6, n=8),
     "lower bounds": Workload("tiny", portfolio, batch=6, n=7, p=1),
 }
@@ -148,7 +150,7 @@ def test_peer_solves_and_differentiates(peer, workload):
         assert pulled.keys() >= data.given().keys() - {"Q"}
         if peer.name == "qpax" and "G" in pulled:
             wrong = gradient_errors(data, expected, dx, {"G": pulled.pop("G")})
-            assert np.median(wrong) > 1e-2, "qpax has mended its gradient of G: compare it too"
+            assert wrong.max() > 1e-2, "qpax has mended its gradient of G: compare it too"
         errors = gradient_errors(data, expected, dx, pulled)
         assert np.median(errors) < GRADIENT_ERROR.get(peer.name, 1e-4)
 
@@ -376,6 +378,6 @@ def test_an_error_travels_as_text():
 
 
 def test_arguments_have_the_axes_of_the_solver():
-    from qpcore.problem import CORE_AXES
+    from qpcore.arguments import CORE_AXES
 
     assert {name: len(CORE_AXES[name]) for name in CORES} == CORES

@@ -15,6 +15,7 @@ LAYERS = {
     "qpcore.errors": "nouns",
     "qpcore.settings": "nouns",
     "qpcore.arrays": "nouns",
+    "qpcore.arguments": "nouns",
     "qpcore.problem": "nouns",
     "qpcore.solution": "nouns",
     "qpcore.sensitivity": "nouns",
