@@ -68,7 +68,7 @@ def run(
     if solution.device == "cuda":
         return devices.gpu_driver().adjoint(*arguments), False
     saved = solution.saved
-    memory = saved and saved.memory
+    memory = saved and saved.workspaces()
     if memory:
         with saved.lock:
             return run_dual(solution, answer, right, own, memory)

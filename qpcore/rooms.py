@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections import deque
@@ -127,7 +128,12 @@ class Saved:
         """None once they have been given up."""
         self.lock = threading.Lock()
         """For who differentiates, which writes to them."""
+        self.process = os.getpid()
         make_room(self, block.nbytes)
+
+    def workspaces(self) -> Workspaces | None:
+        """The memory, but not in a forked child, where the lock may never be released."""
+        return self.memory if self.process == os.getpid() else None
 
 
 class Recent(threading.local):

@@ -1,7 +1,10 @@
 """Factors that a solve leaves to derivatives, and factors of matrices that a batch shares."""
 
 import copy
+import os
 import pickle
+import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -83,6 +86,37 @@ def test_threads_that_differentiate_one_solution_do_not_disturb_each_other():
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(lambda _: gradients_of(solution, cotangent), range(12)):
             assert_same_bits(found, expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning", "ignore:.*fork:RuntimeWarning")
+def test_a_forked_child_does_not_wait_for_a_thread_of_its_parent():
+    problems = large((1,))
+    solution = solve(**problems.data)
+    cotangent = random_cotangent(problems.answer)
+    expected = pulled(solution, cotangent)
+    with solution.saved.lock:  # as if another thread differentiated
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                found = pulled(solution, cotangent)
+                code = 0 if np.allclose(found.Q, expected.Q, rtol=1e-9) else 2
+            finally:
+                os._exit(code)
+    assert wait_for(child) == 0
+
+
+def wait_for(child, seconds=60):
+    """The exit code of a child; None if it hangs."""
+    for _ in range(100 * seconds):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None
 
 
 @pytest.mark.parametrize(
