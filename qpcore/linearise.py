@@ -63,15 +63,15 @@ def run(
     solution: Solution, answer: Vectors, right: Vectors, alone: bool, own: Own | None
 ) -> tuple[Found, bool]:
     """The driver, on the problems of a solution, where they were solved; whether it wrote `own`."""
-    problem, rules = solution.problem, rules_of(solution.problem.dtype)
-    arguments = data_of(problem), sizes_of(problem), rules, answer, right
-    if solution.device == "cuda":
-        return devices.gpu_driver().adjoint(*arguments), False
-    saved = solution.saved
+    problem, saved = solution.problem, solution.saved
     memory = saved and saved.workspaces()
     if memory:
         with saved.lock:
             return run_dual(solution, answer, right, own, memory)
+    rules = rules_of(problem.dtype)
+    arguments = data_of(problem), sizes_of(problem), rules, answer, right
+    if solution.device == "cuda":
+        return devices.gpu_driver().adjoint(*arguments), False
     alone = alone and problem.n + problem.p >= LEAST_ALONE
     if needs_one_factor(solution, alone):
         return run_dual(solution, answer, right, own)
