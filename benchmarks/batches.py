@@ -24,14 +24,14 @@ class Qpcore(Peer):
     def forward_backward(self, ready: Data, dx: np.ndarray) -> tuple:  # noqa: D102
         import qpcore
 
-        solution = self._solve(ready)
+        solution = self._solve(ready, keep_factors=True)
         return solution, qpcore.vjp(solution, dx)
 
-    def _solve(self, data: Data) -> Any:
+    def _solve(self, data: Data, keep_factors: bool = False) -> Any:
         import qpcore
 
         settings = qpcore.Settings(tol=TOLERANCE, threads=self.threads, precision=self.precision)
-        return qpcore.solve(*data, settings=settings, throw=False)
+        return qpcore.solve(*data, settings=settings, throw=False, keep_factors=keep_factors)
 
     def read(self, data: Data, found: tuple) -> Answer:  # noqa: D102
         solution, pulled = found

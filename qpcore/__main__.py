@@ -96,12 +96,15 @@ def ways(n: int, dtype: np.dtype) -> Iterator[dict[str, Any]]:
     """Yield arguments of solve for every way that a problem of n variables may take.
 
     Few rows, bounds, and many rows of G: two active set methods, and the interior-point method from
-    the start and from a guess in float32. Few and many rows also go different ways backward.
+    the start and from a guess in float32. Few and many rows also go different ways backward, and
+    so do solves that keep their factors.
     """
     eye, ones, many = np.eye(n, dtype=dtype), np.ones(n, dtype), max(LEAST_SIFTED, 2 * n)
     given = {"Q": eye, "q": -ones}
     rows = {"G": np.resize(eye, (many, n)), "h": np.ones(many, dtype)}
-    yield given | {"G": eye[:1], "h": ones[:1]}
+    few = given | {"G": eye[:1], "h": ones[:1]}
+    yield few
+    yield few | {"keep_factors": True}
     yield given | {"ub": ones}
     yield given | rows
     yield given | rows | {"settings": qpcore.Settings(precision="mixed")}

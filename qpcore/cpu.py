@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qpcore.compilation import announced, call
-from qpcore.crew import Workspaces
 from qpcore.kernels.certificate import ACTIVE_SET, COLD, DUAL, GUESSED, RUNNING, is_left_to
 from qpcore.kernels.doubt import IN_DOUBT
 from qpcore.kernels.exact import VECTORS, Exact
@@ -18,7 +17,7 @@ from qpcore.kernels.pack import lanes_of
 from qpcore.kernels.transfer import Result, Vectors
 from qpcore.kernels.workspace import Data, Sizes, elements, elements_of_dual
 from qpcore.loops import measure_range, relax_range, solve_active_sets, solve_duals, solve_range
-from qpcore.rooms import empty_result, memory_for, memory_of
+from qpcore.rooms import Kept, Saved, empty_result, factors_in, memory_for, memory_of
 from qpcore.status import Status
 from qpcore.threads import share
 
@@ -57,14 +56,15 @@ def solve(
     threads: int,
     trace: bool = False,
     alone: bool = False,
-    saved: Workspaces | None = None,
+    saved: Saved | Kept | None = None,
 ) -> Result:
     """Solve a batch; with `trace`, note every iterate; `alone`, each problem by itself.
 
     What a stage leaves undecided goes on to the next one, packed anew: a few hard problems in a
     batch cost no more than they would by themselves. Some statuses are IN_DOUBT: SOLVED, if
     rounding has not fooled the kernels. Data are contiguous arrays, as `handover.data_of` makes
-    them, here and in what follows. The first stage works in the workspaces `saved`.
+    them, here and in what follows. The first stage, in the dual form, leaves its
+    factors in `saved`.
     """
     batch, traced = data.entry.shape[1], stages[0].max_iterations + 1 if trace else 0
     result = empty_result(batch, sizes, data.Q.dtype, traced)
@@ -105,16 +105,18 @@ def solve_stage(
     stage: Parameters,
     threads: int,
     alone: bool = False,
-    saved: Workspaces | None = None,
+    saved: Saved | Kept | None = None,
 ) -> None:
     """Take all problems through one stage, in place; it computes in the dtype of its tolerance."""
     batch, kind, traced = len(result.status), type(stage.tol), result.trace.shape[1]
     way = way_of(sizes, stage.sought, stage.steps, kind, data.Q.dtype.type, traced, alone)
     slots, dtype = way.slots, way.dtype
+    own = saved.memory if isinstance(saved, Saved) else None
+    room = (factors_in(saved, dtype),) if stage.sought == DUAL else ()
 
     def work(workers: int, *crew: Any) -> None:
-        memory = saved or memory_of(way.numbers, dtype, slots, workers)
-        call(way.solver, way.name, data, result, memory, sizes, stage, *crew)
+        memory = own or memory_of(way.numbers, dtype, slots, workers)
+        call(way.solver, way.name, data, result, memory, *room, sizes, stage, *crew)
 
     with announced(way.name):
         share(work, -(-batch // slots), threads, way.microseconds)

@@ -12,6 +12,7 @@ from qpcore.compilation import announced, call
 from qpcore.cpu import contiguous, cost, kind_of, slots_for
 from qpcore.crew import Workspaces
 from qpcore.kernels.adjoint import Derivative, Rules
+from qpcore.kernels.by_factor import elements_of_room
 from qpcore.kernels.outer import Own
 from qpcore.kernels.sift import LEAST_SIFTED
 from qpcore.kernels.transfer import Vectors
@@ -20,6 +21,7 @@ from qpcore.loops import (
     differentiate_duals,
     differentiate_range,
     differentiate_sifted,
+    differentiate_wholes,
     outer_products,
 )
 from qpcore.rooms import (
@@ -112,6 +114,38 @@ def adjoint_of_duals(
 
     with announced(name):
         share(work, batch, threads, FACTORED * cost(sizes))
+    return derivative, done
+
+
+def adjoint_of_kept(
+    sizes: Sizes,
+    rules: Rules,
+    answer: Vectors,
+    cotangents: Vectors,
+    threads: int,
+    own: Own | None,
+    factors: np.ndarray,
+) -> tuple[Derivative, np.ndarray]:
+    """The same of packs by the factors that their solve has kept, and where these serve.
+
+    The answer stays as it is.
+    """
+    (groups, _, slots), dtype = factors.shape, factors.dtype
+    own = own or own_in({}, dtype)
+    answer, cotangents = contiguous(answer, dtype), contiguous(once(cotangents), dtype)
+    batch = len(answer.x)
+    derivative, done = empty_derivative(batch, sizes, dtype), np.empty(batch, bool)
+    derivative = derivative._replace(answer=answer)
+    name = "gradients by kept factors", kind_of(dtype, slots)
+
+    def work(workers: int, *crew: Any) -> None:
+        memory = memory_of(elements_of_room(*sizes[:3]), dtype, slots, workers)
+        given = cotangents, derivative, own, factors, memory, done
+        call(differentiate_wholes, name, *given, sizes, rules, *crew)
+
+    with announced(name):
+        written = OUTER * slots * (own.Q[:1].size + own.G[:1].size + own.A[:1].size)
+        share(work, groups, threads, FACTORED * cost(sizes) + written)
     return derivative, done
 
 

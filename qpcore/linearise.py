@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from qpcore import cpu, cpu_gradients, devices
+from qpcore.arguments import CORE_AXES
 from qpcore.crew import Workspaces
 from qpcore.handover import data_of, sizes_of
 from qpcore.kernels.adjoint import Derivative as Found
+from qpcore.kernels.adjoint import Rules
 from qpcore.kernels.outer import Own
 from qpcore.kernels.transfer import Vectors
 from qpcore.kernels.workspace import Certificate
 from qpcore.linear import F64, UNASKED, Linear, rules_of, sides, touches, without_absent_box
+from qpcore.rooms import Kept, Saved, own_in
 from qpcore.settings import Untrusted
 from qpcore.solution import Solution
 from qpcore.solving import LEAST_ALONE, shares_matrices, threads_for
@@ -64,7 +67,9 @@ def run(
 ) -> tuple[Found, bool]:
     """The driver, on the problems of a solution, where they were solved; whether it wrote `own`."""
     problem, saved = solution.problem, solution.saved
-    memory = saved and saved.workspaces()
+    if isinstance(saved, Kept) and saved.factors is not None:
+        return run_kept(solution, answer, right, own, saved.factors)
+    memory = saved.workspaces() if isinstance(saved, Saved) else None
     if memory:
         with saved.lock:
             return run_dual(solution, answer, right, own, memory)
@@ -95,24 +100,65 @@ def run_dual(
     memory: Workspaces | None = None,
 ) -> tuple[Found, bool]:
     """In the dual form, with the factors in memory; where Q has no inverse, condensed."""
-    problem, dtype = solution.problem, solution.problem.dtype
-    data, sizes = data_of(problem), sizes_of(problem)
-    stage = stages_of(dtype, solution.settings, "dual")[0]
-    rules = rules_of(dtype)._replace(rho=stage.floor, delta=stage.delta)
+    problem = solution.problem
+    data, sizes, rules = data_of(problem), sizes_of(problem), rules_of_dual(solution)
     threads = threads_for(problem, solution.settings)
     found, done = cpu_gradients.adjoint_of_duals(
         data, sizes, rules, answer, right, threads, own, memory
     )
+    redo(solution, found, np.flatnonzero(~done), answer, right, True, own)
+    return found, own is not None
+
+
+def run_kept(
+    solution: Solution, answer: Vectors, right: Vectors, own: Own | None, factors: np.ndarray
+) -> tuple[Found, bool]:
+    """By the factors of packs that the solve has kept; where they do not serve, without."""
+    problem, rules = solution.problem, rules_of_dual(solution)
+    threads = threads_for(problem, solution.settings)
+    found, done = cpu_gradients.adjoint_of_kept(
+        sizes_of(problem), rules, answer, right, threads, own, factors
+    )
     left = np.flatnonzero(~done)
+    if own is None or len(left):  # whoever has no use for `own` may write to the answer
+        found = found._replace(answer=Vectors._make([part.copy() for part in found.answer]))
+    redo(solution, found, left, answer, right, False, own)
+    return found, own is not None
+
+
+def rules_of_dual(solution: Solution) -> Rules:
+    """With the regularisation of a solve in the dual form."""
+    dtype = solution.problem.dtype
+    stage = stages_of(dtype, solution.settings, "dual")[0]
+    return rules_of(dtype)._replace(rho=stage.floor, delta=stage.delta)
+
+
+def redo(
+    solution: Solution,
+    found: Found,
+    left: np.ndarray,
+    answer: Vectors,
+    right: Vectors,
+    alone: bool,
+    own: Own | None,
+) -> None:
+    """Replace what was found of some problems, at these places, by what their data say."""
     if not len(left):
-        return found, own is not None
+        return
+    problem = solution.problem
+    data = data_of(problem)
     data = cpu.contiguous(data._replace(entry=data.entry[:, left]))
     answer, right = (Vectors._make([v[left] for v in vectors]) for vectors in (answer, right))
-    rest = cpu_gradients.adjoint(data, sizes, rules_of(dtype), answer, right, threads, True)
+    arguments = data, sizes_of(problem), rules_of(problem.dtype), answer, right
+    given = own._asdict() if own else {}
+    room = {name: out[left] for name, out in given.items() if name in CORE_AXES and len(out)}
+    threads = threads_for(problem, solution.settings)
+    rest = cpu_gradients.adjoint(*arguments, threads, alone, own_in(room, problem.dtype))
     wholes, pieces = ((*some.adjoint, *some.answer, some.certificate) for some in (found, rest))
     for whole, piece in zip(wholes, pieces, strict=True):
         whole[left] = piece
-    return found, False
+    for name, piece in room.items():
+        given[name][left] = piece
 
 
 def failures(solution: Solution) -> np.ndarray | None:

@@ -8,15 +8,23 @@ from qpcore.compilation import compiled
 from qpcore.crew import COUNT, claim, together, workspace_of
 from qpcore.kernels.active_set import solve_active_set
 from qpcore.kernels.adjoint import differentiate, differentiate_prepared, store_derivative
+from qpcore.kernels.by_factor import (
+    carve_room,
+    differentiate_known,
+    differentiate_whole,
+    load_room,
+    store_room,
+)
 from qpcore.kernels.certificate import ACTIVE_SET, MINIMUM
 from qpcore.kernels.doubt import doubt
 from qpcore.kernels.dual import factor_matrices, has_inverse, solve_dual
 from qpcore.kernels.exact import measure
 from qpcore.kernels.ipm import solve_problem
 from qpcore.kernels.kept import load_kept, load_kept_cotangents, sizes_of_kept, store_kept
+from qpcore.kernels.known import SOUND
 from qpcore.kernels.machine import any_lane, kernel, team_of_one
 from qpcore.kernels.outer import store_gradients, store_sum, wait_for_stores
-from qpcore.kernels.packed import as_elements, slots_in
+from qpcore.kernels.packed import as_elements, as_packs, slots_in
 from qpcore.kernels.presolve import fix_equal_limits
 from qpcore.kernels.relax import relax
 from qpcore.kernels.sift import for_worker, sift
@@ -28,6 +36,7 @@ from qpcore.kernels.transfer import (
     load_solved,
     store,
 )
+from qpcore.kernels.whole import keep
 from qpcore.kernels.workspace import carve, carve_dual
 
 
@@ -88,13 +97,14 @@ def work_of_dual(memory, number, sizes):
 
 
 @compiled
-def solve_duals(data, result, memory, sizes, parameters, parts, boxes, hired):
-    """Solve the problems of all groups in the dual form."""
-    together(solve_duals_of_groups, (data, result, memory, sizes, parameters, parts), boxes, hired)
+def solve_duals(data, result, memory, kept, sizes, parameters, parts, boxes, hired):
+    """Solve the problems of all groups in the dual form; factors go into `kept`, if it has rows."""
+    arguments = (data, result, memory, kept, sizes, parameters, parts)
+    together(solve_duals_of_groups, arguments, boxes, hired)
 
 
 @kernel
-def solve_duals_of_groups(data, result, memory, sizes, parameters, parts, worker):
+def solve_duals_of_groups(data, result, memory, kept, sizes, parameters, parts, worker):
     """A worker's part of it."""
     team, slots, again = team_of_one(), slots_in(memory.block), False
     work = work_of_dual(memory, worker, sizes)
@@ -104,10 +114,12 @@ def solve_duals_of_groups(data, result, memory, sizes, parameters, parts, worker
             work = work_of_dual(memory, group, sizes)
         fresh = load(work, data, sizes, group * slots, slots, again, team)
         load_progress(work, result, group * slots, slots, team)
-        solve_dual(work, parameters, sizes, fresh, team)
+        searched = solve_dual(work, parameters, sizes, fresh, team)
         doubt(work, parameters.clear, sizes, team)
         store(result, work, MINIMUM, sizes, group * slots, slots, team)
+        keep(kept, group, work, searched, parameters.delta, sizes, team)
         again, group = not memory.kept, claim(parts)  # pyright: ignore[reportCallIssue]
+    wait_for_stores()  # pyright: ignore[reportCallIssue]
 
 
 @compiled
@@ -194,19 +206,55 @@ def differentiate_duals_of_groups(
     group = claim(parts)  # pyright: ignore[reportCallIssue]
     while group < parts[COUNT]:
         first = group * slots
+        known = False
         if memory.kept:
             work = work_of_dual(memory, group, sizes)
+            known = work.system.dual.known[SOUND] > 0
         else:
             if load_solved(work, data, sizes, first, slots, again, team):
                 factor_matrices(work, rules.delta, rules.rho, sizes, team)
             fix_equal_limits(work.qp, sizes, team)
-        done[group] = any_lane(has_inverse(work.system.dual, rules.rho, sizes, team))
+        done[group] = known or any_lane(has_inverse(work.system.dual, rules.rho, sizes, team))
         if done[group]:
             load_cotangents(work, answer, cotangents, sizes, first, slots, team)
-            differentiate_prepared(work, rules, sizes, team)
+            if known:
+                differentiate_known(work, rules, sizes, team)
+            else:
+                differentiate_prepared(work, rules, sizes, team)
             store_derivative(derivative, work, sizes, first, slots, team)
             store_gradients(own, derivative, first, slots)
         again, group = not memory.kept, claim(parts)  # pyright: ignore[reportCallIssue]
+    wait_for_stores()  # pyright: ignore[reportCallIssue]
+
+
+@compiled
+def differentiate_wholes(
+    cotangents, derivative, own, kept, memory, done, sizes, rules, parts, boxes, hired
+):
+    """The same by the factors that `solve_duals` has kept, where they serve, noted in `done`."""
+    arguments = (cotangents, derivative, own, kept, memory, done, sizes, rules, parts)
+    together(differentiate_wholes_of_groups, arguments, boxes, hired)
+
+
+@kernel
+def differentiate_wholes_of_groups(
+    cotangents, derivative, own, kept, memory, done, sizes, rules, parts, worker
+):
+    """A worker's part of it."""
+    team, slots, packs = team_of_one(), slots_in(memory.block), as_packs(kept)
+    mine = as_elements(workspace_of(memory, worker))  # pyright: ignore[reportCallIssue]
+    room = carve_room(mine, sizes.n, sizes.m, sizes.p)
+    group = claim(parts)  # pyright: ignore[reportCallIssue]
+    while group < parts[COUNT]:
+        first = group * slots
+        for slot in range(min(slots, len(done) - first)):
+            done[first + slot] = kept[group, SOUND, slot] > 0
+        if any_lane(packs[group, SOUND] > 0):  # else it may not even know of rows
+            load_room(room, cotangents, first, slots, team)
+            differentiate_whole(packs, group, room, rules, sizes)
+            store_room(derivative, room, first, slots, team)
+            store_gradients(own, derivative, first, slots)
+        group = claim(parts)  # pyright: ignore[reportCallIssue]
     wait_for_stores()  # pyright: ignore[reportCallIssue]
 
 

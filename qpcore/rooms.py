@@ -14,19 +14,21 @@ from qpcore import reuse
 from qpcore.crew import Workspaces
 from qpcore.kernels.adjoint import Derivative
 from qpcore.kernels.certificate import RUNNING
-from qpcore.kernels.outer import NEAR, Own
+from qpcore.kernels.outer import LEAST_PAST_CACHE, NEAR, Own
 from qpcore.kernels.pack import PACK_BYTES
 from qpcore.kernels.sift import Sifted
 from qpcore.kernels.transfer import Result, Vectors
 from qpcore.kernels.workspace import NOTES, Certificate, Sizes, elements
 
-# Gradients of matrices of so many bytes are written past the cache if their rows have so many
-# numbers: smaller arrays stay in it for whoever reads them, and short rows have few whole lines.
-LEAST_PAST_CACHE, LEAST_ROW = 1 << 22, 32
+# Gradients of large matrices are written past the cache if their rows have so many numbers: short
+# rows have few whole lines, and to put them together first gained nothing.
+LEAST_ROW = 32
 
 # Factors of problems by themselves are kept for derivatives up to so many bytes, of one solve and
-# of all that a thread has done lately: those of 32 problems of 500 variables and rows.
-MOST_SAVED = 1 << 28
+# of all that a thread has done lately: those of 32 problems of 500 variables and rows. Of packs not
+# more than `reuse` can hold, those of 800 problems of 100 by 100: in memory that is new they would
+# take as long to write as they save.
+MOST_SAVED, MOST_KEPT = 1 << 28, 1 << 27
 
 # Axes of the arrays of Own, which are those of Q, q, G, h, A, b, lb, ub, h_lower.
 AXES = 3, 2, 3, 2, 3, 2, 2, 2, 2
@@ -120,10 +122,8 @@ class Saved:
     """Workspaces of single problems, kept as a solve leaves them: with factors for derivatives."""
 
     def __init__(self, count: int, size: int, dtype: np.dtype) -> None:
-        stride, line = stride_of(size, dtype, 1), PACK_BYTES // dtype.itemsize
-        raw = reuse.empty((count * stride + line,), dtype)
-        shift = -raw.ctypes.data % PACK_BYTES // dtype.itemsize
-        block = raw[shift : shift + count * stride]
+        stride = stride_of(size, dtype, 1)
+        block = used_before(count * stride, dtype)
         self.memory: Workspaces | None = Workspaces(block, size, stride, True)
         """None once they have been given up."""
         self.lock = threading.Lock()
@@ -131,32 +131,80 @@ class Saved:
         self.process = os.getpid()
         make_room(self, block.nbytes)
 
+    def give_up(self) -> None:
+        """Forget it."""
+        self.memory = None
+
     def workspaces(self) -> Workspaces | None:
         """The memory, but not in a forked child, where the lock may never be released."""
         return self.memory if self.process == os.getpid() else None
 
 
+class Kept:
+    """Factors of packs, which a solve leaves to derivatives and nobody writes to any more."""
+
+    def __init__(self, groups: int, size: int, dtype: np.dtype, slots: int) -> None:
+        block = used_before(groups * size * slots, dtype)
+        self.factors: np.ndarray | None = block.reshape(groups, size, slots)
+        """(groups, elements, slots); None once they have been given up."""
+        make_room(self, block.nbytes)
+
+    def give_up(self) -> None:
+        """Forget them."""
+        self.factors = None
+
+
+def factors_in(saved: Saved | Kept | None, dtype: np.dtype) -> np.ndarray:
+    """Where factors of packs go, (groups, elements, slots); without groups if nobody keeps them."""
+    factors = saved.factors if isinstance(saved, Kept) else None
+    return nowhere(dtype) if factors is None else factors
+
+
+@lru_cache(maxsize=2)
+def nowhere(dtype: np.dtype) -> np.ndarray:
+    """What stands for factors that nobody keeps."""
+    return np.empty((0, 0, 1), dtype)
+
+
 class Recent(threading.local):
-    """What a thread has saved, the oldest first, and how many bytes that is at most."""
+    """What a thread has saved, the oldest first, and how many bytes that is."""
 
     def __init__(self) -> None:
-        self.saved: deque[tuple[weakref.ref[Saved], int]] = deque()
+        self.saved: deque[tuple[weakref.ref[Saved | Kept], int]] = deque()
         self.bytes = 0
+        self.enough = FEW
+        """So many entries are not worth a look for those that nobody holds any more."""
+
+    def tidy(self) -> None:
+        """Forget what nobody holds any more."""
+        self.saved = deque(entry for entry in self.saved if entry[0]() is not None)
+        self.bytes = sum(size for _, size in self.saved)
+        self.enough = FEW + 2 * len(self.saved)
 
 
+FEW = 64
 recent = Recent()
 
 
-def make_room(saved: Saved, size: int) -> None:
+def make_room(saved: Saved | Kept, size: int) -> None:
     """Give up the oldest of what the thread has saved: whoever keeps solutions keeps no factors."""
     recent.saved.append((weakref.ref(saved), size))
     recent.bytes += size
+    if recent.bytes > MOST_SAVED or len(recent.saved) > recent.enough:
+        recent.tidy()
     while recent.bytes > MOST_SAVED and len(recent.saved) > 1:
         reference, size = recent.saved.popleft()
         recent.bytes -= size
         oldest = reference()
         if oldest is not None:
-            oldest.memory = None
+            oldest.give_up()
+
+
+def used_before(count: int, dtype: np.dtype) -> np.ndarray:
+    """(count,) numbers, whatever they are, in memory that was used before if there is some."""
+    raw = reuse.empty((count + PACK_BYTES // dtype.itemsize,), dtype)
+    shift = -raw.ctypes.data % PACK_BYTES // dtype.itemsize
+    return raw[shift : shift + count]
 
 
 def aligned(count: int, dtype: np.dtype) -> np.ndarray:

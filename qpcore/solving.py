@@ -13,12 +13,14 @@ from qpcore.handover import data_of, sizes_of
 from qpcore.kernels.certificate import DUAL
 from qpcore.kernels.doubt import IN_DOUBT
 from qpcore.kernels.ipm import Parameters
+from qpcore.kernels.pack import lanes_of
 from qpcore.kernels.transfer import Result
+from qpcore.kernels.whole import elements_of_whole
 from qpcore.kernels.workspace import Sizes, elements_of_dual
 from qpcore.problem import Problem
 from qpcore.problem_there import problem_of
 from qpcore.promise import take_back
-from qpcore.rooms import Saved
+from qpcore.rooms import Kept, Saved
 from qpcore.settings import Settings
 from qpcore.solution import Solution
 from qpcore.stages import interior_stages, parameters_of
@@ -34,11 +36,16 @@ LEAST_ALONE = 24
 
 
 def solve_problem(
-    problem: Problem, settings: Settings, device: str = "cpu", alone: bool = False
+    problem: Problem,
+    settings: Settings,
+    device: str = "cpu",
+    alone: bool = False,
+    keep: bool = False,
 ) -> Solution:
     """Solve a batch of NumPy arrays that was checked; statuses say how each problem ended.
 
     `alone`: there is one problem, and it need not have the bits that it has in a larger batch.
+    `keep`: factors of packs are worth keeping for derivatives.
     """
     data, sizes, traced = data_of(problem), sizes_of(problem), bool(settings.trace)
     doubtful = saved = None
@@ -48,10 +55,9 @@ def solve_problem(
     else:
         alone = alone and problem.n + problem.p >= LEAST_ALONE
         stages = parameters_of(problem, settings, alone)
-        saved = None if traced else room_to_save(problem, sizes, stages[0], alone)
+        saved = None if traced else room_to_save(problem, sizes, stages[0], alone, keep)
         threads = threads_for(problem, settings)
-        memory = saved and saved.memory
-        result = cpu.solve(data, sizes, stages, threads, traced, alone, memory)
+        result = cpu.solve(data, sizes, stages, threads, traced, alone, saved)
         doubtful = take_doubt(result.status)
     batch = problem.batch_shape
     trace = trace_of(result, batch) if traced else None
@@ -80,13 +86,27 @@ def solve_problem(
     return solution
 
 
-def room_to_save(problem: Problem, sizes: Sizes, stage: Parameters, alone: bool) -> Saved | None:
-    """Workspaces that keep the factors of a first stage in the dual form, where that pays."""
-    large = cpu.are_large(problem.n, problem.p) and not shares_matrices(problem)
-    if not (alone or large) or stage.sought != DUAL or problem.dtype != np.float64:
+def room_to_save(
+    problem: Problem, sizes: Sizes, stage: Parameters, alone: bool, keep: bool
+) -> Saved | Kept | None:
+    """Where a first stage in the dual form leaves its factors, if that pays.
+
+    Problems by themselves keep their workspaces, which costs nothing, packs their factors where the
+    caller says so.
+    """
+    if stage.sought != DUAL or problem.dtype != np.float64:
         return None
-    count, size = problem.batch_size, elements_of_dual(*sizes[:4])
-    return Saved(count, size, problem.dtype) if 8 * count * size <= rooms.MOST_SAVED else None
+    n, m, p, rows = sizes[:4]
+    large, count = cpu.are_large(n, p), problem.batch_size
+    if alone or (large and not shares_matrices(problem)):
+        size = elements_of_dual(n, m, p, rows)
+        return Saved(count, size, problem.dtype) if 8 * count * size <= rooms.MOST_SAVED else None
+    if not keep or large or (count > 1 and shares_matrices(problem)):
+        return None
+    size, slots = elements_of_whole(n, m, p), lanes_of(problem.dtype)
+    groups = -(-count // slots)
+    bytes = 8 * groups * size * slots
+    return Kept(groups, size, problem.dtype, slots) if bytes <= rooms.MOST_KEPT else None
 
 
 def shares_matrices(problem: Problem) -> bool:

@@ -33,6 +33,9 @@ ON_CPU = {
     "search.py",
     "binding.py",
     "system.py",
+    "known.py",
+    "whole.py",
+    "by_factor.py",
 }
 
 # What may stand for a parameter in a call, besides its own name and its place in `work`.

@@ -152,4 +152,9 @@ def _solve(settings: Settings, throw: bool, problem: list[torch.Tensor | None]) 
         from torch_bridge.in_graph import solve_in_graph, values_of
 
         return solve_in_graph(values_of(settings), throw, forward_ad._current_level, *problem)
-    return Solve.apply(encoded(settings), throw, *problem)
+    return Solve.apply(encoded(settings, expects_gradients(problem)), throw, *problem)
+
+
+def expects_gradients(problem: list[torch.Tensor | None]) -> bool:
+    """Whether somebody is likely to differentiate the answer."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in problem)

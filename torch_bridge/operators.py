@@ -24,6 +24,9 @@ from torch_bridge.arguments import CORE_AXES
 OUTPUTS = ("x", "z", "y", "z_box", "status", "iterations")
 TRUST = tuple(field.name for field in fields(qpcore.Trust))
 
+# What `solve` is told beside the settings.
+KEEP = "keep_factors"
+
 Tensors = Sequence["torch.Tensor | None"]
 
 library = torch.library.Library("qpcore", "DEF")
@@ -42,17 +45,27 @@ library.define(
 
 
 @lru_cache(maxsize=64)
-def encoded(settings: Settings) -> str:
-    """Settings as text: operators take numbers, text and tensors only."""
-    return json.dumps(asdict(settings), default=as_plain)
+def encoded(settings: Settings, keep_factors: bool = False) -> str:
+    """Settings, and what else a solve is told, as text: operators take that, numbers and tensors.
+
+    Whether factors are kept concerns nobody but the solve itself, and changes last digits only.
+    """
+    return json.dumps(asdict(settings) | {KEEP: keep_factors}, default=as_plain)
 
 
 @lru_cache(maxsize=64)
 def decoded(text: str) -> Settings:
     """The settings that `encoded` wrote."""
     fields, defaults = json.loads(text), asdict(Settings())
+    del fields[KEEP]
     choices = {name: type(value) for name, value in defaults.items() if isinstance(value, Enum)}
     return Settings(**fields | {name: kind(fields[name]) for name, kind in choices.items()})
+
+
+@lru_cache(maxsize=64)
+def keeps_factors(text: str) -> bool:
+    """Whether a solve is told to keep factors for derivatives."""
+    return json.loads(text)[KEEP]
 
 
 def as_plain(value: Any) -> Any:
@@ -63,7 +76,8 @@ def as_plain(value: Any) -> Any:
 def solve(settings: str, throw: bool, problem: Tensors) -> tuple[torch.Tensor, ...]:
     """`qpcore.solve`: x, z, y, z_box, status, iterations."""
     arrays = dict(zip(CORE_AXES, to_arrays(problem), strict=True))
-    solution = qpcore.solve(**arrays, settings=decoded(settings), throw=throw)
+    how = {"settings": decoded(settings), "throw": throw, "keep_factors": keeps_factors(settings)}
+    solution = qpcore.solve(**arrays, **how)
     saved.remember(solution)
     return tuple([to_tensor(getattr(solution, name)) for name in OUTPUTS])
 

@@ -30,14 +30,22 @@ def stay(dual):
 @kernel
 def factor_binding(qp, dual, least, sizes, team):
     """Factor R in the rows that bind, whose part of its diagonal, softened, is in `pull`."""
-    first, zero, one = sizes.n + sizes.p, like(0, least), like(1, least)
-    R, diagonal = qp.K[first:, first:], dual.diagonal[first:]
     if stay(dual):
+        first, zero = sizes.n + sizes.p, like(0, least)
+        R, diagonal = qp.K[first:, first:], dual.diagonal[first:]
         for k in range(sizes.m):
             free = dual.side[k] == zero
             diagonal[k] = dual.pull[k] + where(free, like(FREE, zero), zero)
         factor(R, diagonal, R[:, :0], 0, dual.side, sizes.m, True, least, team)
-        return
+    else:
+        factor_apart(qp, dual, least, sizes, team)
+
+
+@kernel
+def factor_apart(qp, dual, least, sizes, team):
+    """The same with the rows that bind brought together, however few there are."""
+    first, zero, one = sizes.n + sizes.p, like(0, least), like(1, least)
+    R, diagonal = qp.K[first:, first:], dual.diagonal[first:]
     most = line_up(as_floats(dual.order), as_floats(dual.side))
     bring(as_floats(diagonal), as_floats(dual.pull), as_floats(dual.order), most)
     for i in range(most):

@@ -13,6 +13,7 @@ from qpcore.kernels.dense import multiply_transposed, solve_factored
 from qpcore.kernels.factor import factor_with_rows, multiply_rows
 from qpcore.kernels.ipm import decide, examine, residuals
 from qpcore.kernels.kkt import add_where, multiply_C, multiply_C_transposed
+from qpcore.kernels.known import note_accuracy, note_clarity
 from qpcore.kernels.machine import any_lane, barrier, kernel, larger, like, team_max, where
 from qpcore.kernels.progress import set_out
 from qpcore.kernels.search import begin, is_over, look, solve_rows, take_out_softness
@@ -36,6 +37,7 @@ def solve_dual(work, parameters, sizes, fresh, team):
 
     A problem that this is not the method for, or that it does not solve, keeps the status RUNNING.
     Unless matrices are `fresh`, they are those of the problem before, whose factor serves again.
+    Returned is whether rows that bind were sought.
     """
     outcome, dual = work.outcome, work.system.dual
     status = examine(work, parameters, sizes, team)
@@ -43,18 +45,21 @@ def solve_dual(work, parameters, sizes, fresh, team):
     if fresh:
         factor_matrices(work, parameters.delta, parameters.floor, sizes, team)
     firm = has_inverse(dual, parameters.floor, sizes, team) & (status == RUNNING)
-    if any_lane(firm):
+    searched = any_lane(firm)
+    if searched:
         centre(work, dual, sizes, team)
         search = search_rows(work, dual, firm, parameters, sizes, team)
         take_out_softness(work, dual, parameters.delta, sizes, team)
         place(work, dual, sizes, team)
         status = polish(work, dual, status, search.found, parameters, sizes, team)
+        note_clarity(work, dual, sizes, team)
         steps = search.steps
     else:
         note_iterate(work, 0, firm, sizes, team)
     spent = (status == RUNNING) & (steps >= like(parameters.max_iterations, steps))
     status = where(spent, like(MAX_ITERATIONS, status), status)
     decide(work, set_out(status, spent), steps, MINIMUM, sizes, team)
+    return searched
 
 
 @kernel
@@ -159,6 +164,7 @@ def polish(work, dual, status, found, parameters, sizes, team):
     """Correct the point where it is not exact enough; SOLVED where it is (5)."""
     for round in range(ROUNDS + 1):
         look_at(work, sizes, team)
+        note_accuracy(work, dual, round == 0, sizes, team)
         above = excess(work, parameters.tol, parameters.reach, sizes, team)
         good = (status == RUNNING) & found & (above.aim <= 1)
         status = where(good, like(SOLVED, status), status)

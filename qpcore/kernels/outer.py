@@ -21,6 +21,10 @@ from qpcore.kernels.pack import PACK_BYTES
 Own = namedtuple("Own", "Q q G h A b lb ub h_lower shifts")
 NEAR = -1
 
+# Arrays of so many bytes are worth writing past the cache; smaller ones stay in it for whoever
+# reads them.
+LEAST_PAST_CACHE = 1 << 22
+
 
 @kernel
 def store_gradients(own, derivative, first, slots):

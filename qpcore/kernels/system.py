@@ -14,7 +14,7 @@ from qpcore.kernels.dense import solve_factored
 from qpcore.kernels.kkt import multiply_C, multiply_C_transposed
 from qpcore.kernels.linalg import gather, scatter, solve_lower, solve_upper
 from qpcore.kernels.machine import kernel, larger, like, where
-from qpcore.kernels.rows import TILE, add_rows, dot_rows, four, negated
+from qpcore.kernels.rows import TILE, add_rows, dot_rows, four, negated, plus
 
 # What is so little beside the right-hand side is lost in its rounding errors, far below.
 NOTHING = 1e-25
@@ -69,34 +69,50 @@ def solve_dual(qp, system, out, sizes, team):
     With K = L S Lᵀ of Q and A, r = [rx; ry] less what free rows pull, and N = [G 0] L⁻ᵀ S in the
     rows that are not free: (R + T + δ) v = N L⁻¹ r - e, and [x; y] = L⁻ᵀ S (L⁻¹ r - S Nᵀ v).
     """
-    dual, right, n, size = system.dual, system.right, sizes.n, sizes.n + sizes.p
-    N, order, most = qp.K[size:, :size], dual.order, lined_up(dual.order)
-    v = dual.beside[:most]
+    dual, right = system.dual, system.right
+    v = dual.beside[: lined_up(dual.order)]
     take_from_free_rows(qp, system, out, sizes, team)
+    for i in range(len(v)):
+        k = int(dual.order[i])
+        v[i] = system.push[k] / system.weight[k]
+    solve_bordered(qp, dual, right, v, like(0, v[0]), sizes, team)
+    for j in range(sizes.n):
+        out.x[j] = right[j]
+    for i in range(sizes.p):
+        out.y[i] = right[sizes.n + i]
+    for i in range(len(v)):
+        out.v[int(dual.order[i])] = v[i]
+    multiply_C(out.Cx, qp, out.x, team)
+
+
+@kernel
+def solve_bordered(qp, dual, right, v, soft, sizes, team):
+    """[x; y] in `right` and multipliers in `v`, where r and -e were; `v` as rows are lined up.
+
+    What is `soft` of R's diagonal is taken out again.
+    """
+    n, size, most = sizes.n, sizes.n + sizes.p, len(v)
+    N, R, below = qp.K[size:, :size], qp.K[size:, size:], dual.diagonal[size:]
     solve_lower(qp.K, dual.diagonal, 0, right, team)
     for start in range(0, most, TILE):
         i = four(start, most)
-        products = dot_rows(N, rows_at(order, i), right, 0, size, 1, team)
-        scatter(v, start, most, products)
-    for i in range(most):
-        k = int(order[i])
-        v[i] += system.push[k] / system.weight[k]
-    R = qp.K[size:, size:]
-    solve_factored(R, dual.diagonal[size:], most, True, v, team)
+        products = dot_rows(N, rows_at(dual.order, i), right, 0, size, 1, team)
+        scatter(v, start, most, plus(products, like(1, soft), gather(v, i, start, most)))
+    solve_factored(R, below, most, True, v, team)
+    if soft > 0:
+        rest = dual.right[:most]
+        for i in range(most):
+            rest[i] = soft * v[i]
+        solve_factored(R, below, most, True, rest, team)
+        for i in range(most):
+            v[i] += rest[i]
     for i in range(n, size):
         right[i] = -right[i]
     for start in range(0, most, TILE):
         i = four(start, most)
         pulls = negated(gather(v, i, start, most))
-        add_rows(right, N, rows_at(order, i), pulls, 0, size, 1, team)
+        add_rows(right, N, rows_at(dual.order, i), pulls, 0, size, 1, team)
     solve_upper(qp.K, dual.diagonal, 0, right, team)
-    for j in range(n):
-        out.x[j] = right[j]
-    for i in range(sizes.p):
-        out.y[i] = right[n + i]
-    for i in range(most):
-        out.v[int(order[i])] = v[i]
-    multiply_C(out.Cx, qp, out.x, team)
 
 
 @kernel

@@ -72,8 +72,9 @@ Work = namedtuple("Work", "qp scale at best residual step fix system products ou
 # [A, 0]], then of that of R, inverted. curvature: the diagonal of R; centre: Gx without rows of G;
 # side: +1 or -1 where a row binds above or below, 0 where it is free; force: multipliers; pull: R
 # times them; right: a right-hand side; order: numbers of the rows that bind; beside: what belongs
-# to them, in that order.
-Dual = namedtuple("Dual", "diagonal curvature centre side force pull right order beside")
+# to them, in that order; known: of the factor as it serves derivatives (`known.py`).
+Dual = namedtuple("Dual", "diagonal curvature centre side force pull right order beside known")
+KNOWN = 4
 
 
 def elements(n, m, p, rows, traced=0):
@@ -96,7 +97,7 @@ def elements_of_dual(n, m, p, rows, traced=0):
     """How many elements `carve_dual` takes."""
     size = n + p + m
     matrices = size * size - (n + p) * (n + p) - n * m
-    return elements(n, m, p, rows, traced) + matrices + size + 8 * m
+    return elements(n, m, p, rows, traced) + matrices + size + 8 * m + KNOWN
 
 
 @kernel(makes_arrays=True)
@@ -120,8 +121,9 @@ def carve_dual(memory, n, m, p, rows):
     right, memory = vector(memory, m)
     order, memory = vector(memory, m)
     beside, memory = vector(memory, m)
+    known, memory = vector(memory, KNOWN)
     K, memory = matrix(memory, size, size)
-    dual = Dual(diagonal, curvature, centre, side, force, pull, right, order, beside)
+    dual = Dual(diagonal, curvature, centre, side, force, pull, right, order, beside, known)
     return carve_around(memory, K, K[:n, n + p :], K[:n, n : n + p], dual, n, m, p, rows)
 
 
