@@ -65,10 +65,11 @@ def solve(
         Raise SolveError unless every problem is SOLVED, or infeasible and answered by the closest
         feasible one with ``Settings(infeasible="closest")``. With False, look at `Solution.status`.
     keep_factors : bool
-        Keep the factors of small problems for `vjp`, where the method has some (strictly convex,
-        without bounds, few rows, float64, matrices of their own): it then takes a third or a fifth
-        of its time, and the solve 6 to 9 percent more, with about as much memory as the data have.
-        Large and single problems keep theirs anyway. Only the last digits of gradients change.
+        Keep the factors of small problems for `vjp`, where the method has some: strictly convex
+        float64 problems with few rows, without bounds, and with matrices of their own. Gradients
+        then take a fifth to a half of the time, and the solve 5 to 15 percent more, and half to all
+        of the memory of the data. Large and single problems keep theirs anyway. Only the last
+        digits of gradients change.
 
     Batch axes (*) broadcast against each other. An argument without them, or with an axis of size
     1, is shared and never copied per problem. Limits that are infinite, or of magnitude 1e20 or

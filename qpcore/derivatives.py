@@ -78,9 +78,10 @@ def vjp(
     The derivative exists where every active inequality has a nonzero multiplier, and where x and
     the multipliers are unique. Elsewhere the result is finite, but one of many, unless
     `Settings.untrusted` says otherwise. The answer takes one more Newton step before it enters the
-    gradients, which are those of the exact answer rather than of one within the tolerance. As in
-    `solve`, a problem of n + p >= 24 that is alone may differ in the last digits. So may one of
-    n + p > 200 if its batch, or the many solves since, left no room to save its factor.
+    gradients, which are those of the exact answer rather than of one within the tolerance; but not
+    where the solve has left a factor and found that it serves, equation (20): such answers are
+    exact. As in `solve`, a problem of n + p >= 24 that is alone may differ in the last digits. So
+    may one whose factor is not there any more, since many solves came after it.
     """
     problem = solution.problem
     names = frozenset(problem.given_shapes)

@@ -115,10 +115,14 @@ def run_kept(
 ) -> tuple[Found, bool]:
     """By the factors of packs that the solve has kept; where they do not serve, without."""
     problem, rules = solution.problem, rules_of_dual(solution)
+    narrow = problem.dtype != factors.dtype  # float32, whose factors are in float64
+    own = None if narrow else own
     threads = threads_for(problem, solution.settings)
     found, done = cpu_gradients.adjoint_of_kept(
         sizes_of(problem), rules, answer, right, threads, own, factors
     )
+    if narrow:
+        found = in_dtype(found, problem.dtype)
     left = np.flatnonzero(~done)
     if own is None or len(left):  # whoever has no use for `own` may write to the answer
         found = found._replace(answer=Vectors._make([part.copy() for part in found.answer]))
@@ -127,10 +131,16 @@ def run_kept(
 
 
 def rules_of_dual(solution: Solution) -> Rules:
-    """With the regularisation of a solve in the dual form."""
-    dtype = solution.problem.dtype
-    stage = stages_of(dtype, solution.settings, "dual")[0]
-    return rules_of(dtype)._replace(rho=stage.floor, delta=stage.delta)
+    """With the regularisation of a solve in the dual form, which is in float64."""
+    stage = stages_of(solution.problem.dtype, solution.settings, "dual")[0]
+    rounding = F64.type(rules_of(solution.problem.dtype).rounding)
+    return rules_of(F64)._replace(rho=stage.floor, delta=stage.delta, rounding=rounding)
+
+
+def in_dtype(found: Found, dtype: np.dtype) -> Found:
+    """The same in another dtype."""
+    adjoint, answer = (Vectors._make([v.astype(dtype) for v in part]) for part in found[:2])
+    return Found(adjoint, answer, found.certificate.astype(dtype))
 
 
 def redo(

@@ -77,8 +77,8 @@ class Solution:
     device: str = "cpu"
     """Where it was solved, "cpu" or "cuda", and where its derivatives are computed."""
     saved: Any = field(default=None, repr=False)
-    """Factors that the solve of large or single problems leaves to derivatives, if any; the oldest
-    are given up when there are many."""
+    """Factors that the solve leaves to derivatives, if any: of large or single problems always, of
+    others with ``keep_factors=True``; the oldest are given up when there are many."""
 
     def __getstate__(self) -> dict[str, Any]:
         """All but what is saved, which copies and other processes do without."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from qpcore import cpu, devices, rooms, there
-from qpcore.arrays import made
+from qpcore.arrays import F64, made
 from qpcore.errors import ProblemError
 from qpcore.handover import data_of, sizes_of
 from qpcore.kernels.certificate import DUAL
@@ -94,19 +94,20 @@ def room_to_save(
     Problems by themselves keep their workspaces, which costs nothing, packs their factors where the
     caller says so.
     """
-    if stage.sought != DUAL or problem.dtype != np.float64:
+    if stage.sought != DUAL:
         return None
     n, m, p, rows = sizes[:4]
     large, count = cpu.are_large(n, p), problem.batch_size
     if alone or (large and not shares_matrices(problem)):
         size = elements_of_dual(n, m, p, rows)
-        return Saved(count, size, problem.dtype) if 8 * count * size <= rooms.MOST_SAVED else None
+        fits = problem.dtype == F64 and F64.itemsize * count * size <= rooms.MOST_SAVED
+        return Saved(count, size, F64) if fits else None
     if not keep or large or (count > 1 and shares_matrices(problem)):
         return None
-    size, slots = elements_of_whole(n, m, p), lanes_of(problem.dtype)
+    size, slots = elements_of_whole(n, m, p), lanes_of(F64)
     groups = -(-count // slots)
-    bytes = 8 * groups * size * slots
-    return Kept(groups, size, problem.dtype, slots) if bytes <= rooms.MOST_KEPT else None
+    fits = F64.itemsize * groups * size * slots <= rooms.MOST_KEPT
+    return Kept(groups, size, F64, slots) if fits else None
 
 
 def shares_matrices(problem: Problem) -> bool:

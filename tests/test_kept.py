@@ -67,6 +67,24 @@ def test_they_are_those_without_but_for_the_last_digits(form, batch):
     np.testing.assert_allclose(found.trust.margin, expected.trust.margin, rtol=0.5)
 
 
+@pytest.mark.parametrize("n", [10, 40])
+def test_float32(n):
+    """Their dual form is in float64, and so is its factor."""
+    problems = drawn(Form(n, n - 3, 2, rows="mixed"), 189, (11,)).astype(np.float32)
+    cotangent = type(problems.answer)(
+        *(v.astype(np.float32) for v in random_cotangent(problems.answer))
+    )
+    solution = keeping(problems)
+    assert sound(solution).any()
+    found = pulled(solution, cotangent)
+    expected = pulled(solve(**{k: v.astype(float) for k, v in problems.data.items()}), cotangent)
+    for name in problems.data:
+        assert getattr(found, name).dtype == np.float32
+        assert_close(getattr(found, name), getattr(expected, name), name, rtol=1e-5)
+    assert found.trust.trusted.all()
+    assert found.trust.error.dtype == np.float32
+
+
 def test_a_problem_has_the_same_bits_in_every_batch():
     problems = drawn(Form(40, 36, rows="mixed"), 192, (17,))
     cotangent = random_cotangent(problems.answer)
