@@ -29,7 +29,7 @@ def made(kind: type[Kind], **fields: Any) -> Kind:
     of Problem and that of Solution a twentieth of a solve of one problem.
     """
     instance = object.__new__(kind)
-    instance.__dict__.update(fields)
+    object.__setattr__(instance, "__dict__", fields)
     return instance
 
 

@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from qpcore.cpu import MOST_IN_PACKS
+from qpcore.forms import Form
 from qpcore.kernels.certificate import ACTIVE_SET, COLD, DESCENT_RAY, DUAL, FARKAS_RAY, MINIMUM
 from qpcore.kernels.doubt import CLEAR
 from qpcore.kernels.ipm import REAL, WHOLE, Parameters
@@ -115,22 +116,21 @@ def parameters_of(
 
 def way_in(problem: Problem, settings: Settings, alone: bool) -> str:
     """What comes before the interior-point method, a key of WAYS_IN."""
-    n, m, p = problem.n, problem.m, problem.p
-    boxed, one_sided = sides_of_bounds(problem)
+    return way_into(problem.form, settings.precision == "mixed", alone)
+
+
+@lru_cache(maxsize=256)
+def way_into(form: Form, mixed: bool, alone: bool) -> str:
+    """The same; kept."""
+    n, m, p = form.n, form.m, form.p
+    boxed, one_sided = "lb" in form or "ub" in form, ("lb" in form) != ("ub" in form)
     if m > 0 and m + p <= MOST_ROWS * n and not boxed:
         return "dual"
     if boxed and m == 0 and (p == 0 or (p == 1 and one_sided)):
         return "bounds"
     # float32 is no faster for problems that are not in packs (18)
     packs = n + p <= MOST_IN_PACKS and not alone
-    mixed = settings.precision == "mixed" and problem.dtype == F64 and packs
-    return "mixed" if mixed else "interior"
-
-
-def sides_of_bounds(problem: Problem) -> tuple[bool, bool]:
-    """Whether there are bounds, and on one side only."""
-    given = (problem.lb is not None) + (problem.ub is not None)
-    return given > 0, given == 1
+    return "mixed" if mixed and form.dtype == F64 and packs else "interior"
 
 
 def interior_stages(dtype: np.dtype, settings: Settings) -> tuple[Parameters, ...]:

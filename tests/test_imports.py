@@ -16,6 +16,7 @@ LAYERS = {
     "qpcore.settings": "nouns",
     "qpcore.arrays": "nouns",
     "qpcore.arguments": "nouns",
+    "qpcore.forms": "nouns",
     "qpcore.problem": "nouns",
     "qpcore.solution": "nouns",
     "qpcore.sensitivity": "nouns",
