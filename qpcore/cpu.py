@@ -68,10 +68,23 @@ def solve(
     """
     batch, traced = data.entry.shape[1], stages[0].max_iterations + 1 if trace else 0
     result = empty_result(batch, sizes, data.Q.dtype, traced)
+    solve_into(result, data, sizes, stages, threads, alone, saved)
+    return result
+
+
+def solve_into(
+    result: Result,
+    data: Data,
+    sizes: Sizes,
+    stages: Sequence[Parameters],
+    threads: int,
+    alone: bool = False,
+    saved: Workspaces | None = None,
+) -> None:
+    """The same, into room for the result."""
     solve_stage(data, result, sizes, stages[0], threads, alone, saved)
     if np.count_nonzero(result.status):  # not all SOLVED, which is zero
         solve_rest(data, result, sizes, stages[1:], threads, alone)
-    return result
 
 
 def solve_rest(

@@ -96,8 +96,8 @@ def vjp(
     has_closest = solution.settings.infeasible == "closest" and solution.closest.any()
     pull = pull_closest if has_closest else pull_back
     gradients, trust = pull(solution, right, names)
-    fields = NO_GRADIENTS | gradients
-    return made(Gradients, **fields, trust=in_batch_shape(trust, problem.batch_shape))
+    trusted = {"trust": in_batch_shape(trust, problem.batch_shape)}
+    return made(Gradients, NO_GRADIENTS | gradients | trusted)
 
 
 def jvp(

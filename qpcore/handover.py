@@ -71,11 +71,11 @@ def new_entry(form: Form) -> np.ndarray:
 
 def sizes_of(problem: Problem) -> Sizes:
     """Sizes, and the ranges of rows of [G; I] that have an upper and a lower side."""
-    return sizes_of_form(problem.form)
+    return sizes_in(problem.form)
 
 
 @lru_cache(maxsize=256)
-def sizes_of_form(form: Form) -> Sizes:
+def sizes_in(form: Form) -> Sizes:
     """The same; kept."""
     n, m, p = form.n, form.m, form.p
     has_box = "lb" in form or "ub" in form

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -101,7 +100,7 @@ class Problem:
         for name, core in cores.items():
             fields[name] = compact(arrays[name], core, dtype)
         given_shapes = shapes if len(cores) == len(shapes) else {k: shapes[k] for k in cores}
-        return made(cls, **fields, batch_shape=batch_shape, given_shapes=given_shapes)
+        return made(cls, fields | {"batch_shape": batch_shape, "given_shapes": given_shapes})
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the form, which copies find anew."""
@@ -117,17 +116,17 @@ class Problem:
     @property
     def n(self) -> int:
         """Number of variables."""
-        return self.Q.shape[-1]
+        return self.form.n
 
     @property
     def m(self) -> int:
         """Number of rows of G."""
-        return 0 if self.G is None else self.G.shape[-2]
+        return self.form.m
 
     @property
     def p(self) -> int:
         """Number of rows of A."""
-        return 0 if self.A is None else self.A.shape[-2]
+        return self.form.p
 
     @property
     def dtype(self) -> np.dtype:
@@ -137,7 +136,7 @@ class Problem:
     @property
     def batch_size(self) -> int:
         """Number of problems: 1 for batch shape ()."""
-        return math.prod(self.batch_shape)
+        return self.form.batch_size
 
     def on_host(self) -> Problem:
         """The same with NumPy arrays."""
@@ -209,4 +208,5 @@ def as_given(given: dict[str, Any]) -> Problem | None:
     form = form_as_given(dtype, *shapes.items())
     if form is None:
         return None
-    return made(Problem, **fields, batch_shape=form.batch_shape, given_shapes=shapes, form=form)
+    fields |= {"batch_shape": form.batch_shape, "given_shapes": shapes, "form": form}
+    return made(Problem, fields)

@@ -28,17 +28,19 @@ LEAST_PAST_CACHE, LEAST_ROW = 1 << 22, 32
 # of all that a thread has done lately: those of 32 problems of 500 variables and rows.
 MOST_SAVED = 1 << 28
 
+INT8, INT32 = np.dtype(np.int8), np.dtype(np.int32)
+
 # Axes of the arrays of Own, which are those of Q, q, G, h, A, b, lb, ub, h_lower.
 AXES = 3, 2, 3, 2, 3, 2, 2, 2, 2
 
 
 def empty_result(batch: int, sizes: Sizes, dtype: np.dtype, traced: int) -> Result:
     """Room for the answers and outcomes of every problem, which all are still to be solved."""
-    status, iterations = np.empty(batch, np.int8), np.zeros(batch, np.int32)
+    n, m, p, empty = sizes.n, sizes.m, sizes.p, np.empty
+    vectors = [empty((batch, width), dtype) for width in (n, m, p, n)]
+    status, iterations = empty(batch, INT8), np.zeros(batch, INT32)
     status.fill(RUNNING)
-    widths = sizes.n, sizes.m, sizes.p, sizes.n
-    vectors = [np.empty((batch, width), dtype) for width in widths]
-    return Result._make([*vectors, status, iterations, np.empty((batch, traced, NOTES), dtype)])
+    return Result(*vectors, status, iterations, empty((batch, traced, NOTES), dtype))
 
 
 def empty_derivative(batch: int, sizes: Sizes, dtype: np.dtype) -> Derivative:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from qpcore import cpu, devices, rooms, there
+from qpcore.answers import in_batch, room_for
 from qpcore.arrays import made
 from qpcore.errors import ProblemError
 from qpcore.handover import data_of, sizes_of
@@ -45,35 +46,33 @@ def solve_problem(
     if device == "cuda":
         gpu, stages = devices.gpu_driver(), interior_stages(problem.dtype, settings)
         result = gpu.solve(data, sizes, stages, traced)
+        answer = in_batch(result, problem.batch_shape)
     else:
-        alone = alone and problem.n + problem.p >= LEAST_ALONE
+        alone = alone and sizes.n + sizes.p >= LEAST_ALONE
         stages = parameters_of(problem, settings, alone)
         saved = None if traced else room_to_save(problem, sizes, stages[0], alone)
-        threads = threads_for(problem, settings)
-        memory = saved and saved.memory
-        result = cpu.solve(data, sizes, stages, threads, traced, alone, memory)
+        threads, memory = threads_for(problem, settings), saved and saved.memory
+        room = room_for(problem.form, stages[0].max_iterations + 1 if traced else 0)
+        result = room.result
+        cpu.solve_into(result, data, sizes, stages, threads, alone, memory)
         doubtful = take_doubt(result.status)
-    batch = problem.batch_shape
-    trace = trace_of(result, batch) if traced else None
-    answer = result[:6]
-    if batch == ():
-        answer = [array[0, ...] for array in answer]
-    elif len(batch) > 1:
-        answer = [array.reshape(*batch, *array.shape[1:]) for array in answer]
+        answer = room.take()
     x, z, y, z_box, status, iterations = answer
     solution = made(
         Solution,
-        x=x,
-        z=z,
-        y=y,
-        z_box=z_box,
-        status=status,
-        iterations=iterations,
-        problem=problem,
-        settings=settings,
-        trace=trace,
-        device=device,
-        saved=saved,
+        {
+            "x": x,
+            "z": z,
+            "y": y,
+            "z_box": z_box,
+            "status": status,
+            "iterations": iterations,
+            "problem": problem,
+            "settings": settings,
+            "trace": trace_of(result, problem.batch_shape) if traced else None,
+            "device": device,
+            "saved": saved,
+        },
     )
     if device == "cuda" or doubtful is not None:
         take_back(solution, doubtful)

@@ -140,12 +140,13 @@ def interior_stages(dtype: np.dtype, settings: Settings) -> tuple[Parameters, ..
 
 def stages_of(dtype: np.dtype, settings: Settings, way: str) -> tuple[Parameters, ...]:
     """All stages after a way in."""
-    return all_stages(dtype, settings.tolerance(dtype), int(settings.max_iterations), way)
+    return all_stages(dtype, settings.tol, settings.max_iterations, way)
 
 
 @lru_cache(maxsize=64)
-def all_stages(dtype: np.dtype, tol: float, most: int, way: str) -> tuple[Parameters, ...]:
-    """Every stage in full."""
+def all_stages(dtype: np.dtype, tol: float | None, most: int, way: str) -> tuple[Parameters, ...]:
+    """Every stage in full; kept."""
+    tol, most = Settings(tol=tol).tolerance(dtype), int(most)
     stages = *WAYS_IN[dtype][way], *((dtype, stage) for stage in STAGES[dtype])
     return tuple(in_full(precision, tol, most, stage) for precision, stage in stages)
 

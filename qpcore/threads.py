@@ -134,7 +134,7 @@ def share(
     parts = counters.numbers
     parts[NEXT], parts[COUNT] = 0, count
     most = min(threads, count)
-    workers = min(most, int(count * microseconds / WORTH_SHARING))
+    workers = 1 if most == 1 else min(most, int(count * microseconds / WORTH_SHARING))
     if workers <= 1:
         work(1, parts, boxes, NOBODY)
         return

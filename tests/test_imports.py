@@ -50,6 +50,7 @@ LAYERS = {
     "qpcore.stages": "api",
     "qpcore.solving": "api",
     "qpcore.handover": "api",
+    "qpcore.answers": "api",
     "qpcore.closest": "api",
     "qpcore.sides": "api",
     "qpcore.closest_gradients": "api",
