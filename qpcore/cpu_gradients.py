@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from qpcore.kernels.adjoint import Derivative, Rules
 from qpcore.kernels.outer import Own
 from qpcore.kernels.sift import LEAST_SIFTED
 from qpcore.kernels.transfer import Vectors
-from qpcore.kernels.workspace import Data, Sizes, elements_of_dual
+from qpcore.kernels.workspace import Data, Sizes, elements, elements_of_dual
 from qpcore.loops import (
     differentiate_duals,
     differentiate_range,
@@ -24,7 +25,6 @@ from qpcore.loops import (
 )
 from qpcore.rooms import (
     empty_derivative,
-    memory_for,
     memory_of,
     own_in,
     room_for_sifted,
@@ -62,13 +62,11 @@ def adjoint(
     batch, dtype = data.entry.shape[1], data.Q.dtype
     own = own or own_in({}, dtype)
     answer, cotangents = contiguous(answer, dtype), contiguous(once(cotangents), dtype)
-    slots = 1 if alone else slots_for(sizes, dtype)
+    slots, sifted, numbers, microseconds, name = way_of(sizes, dtype, bool(rules.mu > 0), alone)
     derivative = empty_derivative(batch, sizes, dtype)
-    sifted = sizes.m >= LEAST_SIFTED and not rules.mu > 0
-    name = "gradients", sifted, kind_of(dtype, slots)
 
     def work(workers: int, *crew: Any) -> None:
-        memory = memory_for(sizes, dtype, slots, workers)
+        memory = memory_of(numbers, dtype, slots, workers)
         given = data, answer, cotangents, derivative, own, memory
         if sifted:
             room = room_for_sifted(sizes, dtype, slots, workers)
@@ -76,10 +74,36 @@ def adjoint(
         else:
             call(differentiate_range, name, *given, sizes, rules, *crew)
 
+    groups = -(-batch // slots)
+    if groups > 1:  # else nobody asks how long it takes
+        written = own.Q[:1].size + own.G[:1].size + own.A[:1].size
+        microseconds += OUTER * slots * written
     with announced(name):
-        written = OUTER * slots * (own.Q[:1].size + own.G[:1].size + own.A[:1].size)
-        share(work, -(-batch // slots), threads, ADJOINT * cost(sizes) + written)
+        share(work, groups, threads, microseconds)
     return derivative
+
+
+class Way(NamedTuple):
+    """How adjoint systems of a size are solved."""
+
+    slots: int
+    sifted: bool
+    """Whether rows of G that do not bind are left out."""
+    numbers: int
+    """How many numbers a slot takes in the workspace."""
+    microseconds: float
+    """What a group of problems takes, roughly."""
+    name: tuple[Any, ...]
+    """What is compiled for it, in words."""
+
+
+@lru_cache(maxsize=256)
+def way_of(sizes: Sizes, dtype: np.dtype, relaxed: bool, alone: bool) -> Way:
+    """How adjoint systems of a size are solved; kept."""
+    slots = 1 if alone else slots_for(sizes, dtype)
+    sifted = sizes.m >= LEAST_SIFTED and not relaxed
+    name = "gradients", sifted, kind_of(dtype, slots)
+    return Way(slots, sifted, elements(*sizes[:4], 0), ADJOINT * cost(sizes), name)
 
 
 def adjoint_of_duals(
@@ -117,6 +141,8 @@ def adjoint_of_duals(
 
 def once(vectors: Vectors) -> Vectors:
     """One row of what is spread over the batch, which the loops take for all that are missing."""
+    if len(vectors.x) == 1:
+        return vectors
     return Vectors._make([v[:1] if len(v) > 1 and v.strides[0] == 0 else v for v in vectors])
 
 

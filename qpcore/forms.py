@@ -19,7 +19,7 @@ from qpcore.arguments import CORE_AXES, NO_LIMIT, Shapes, layout_of, lead_of
 
 @dataclass(frozen=True, eq=False)
 class Form:
-    """What the arguments of a problem are like; one object for all that are alike, compared as such.
+    """What the arguments of a problem are like: one object for all that are alike.
 
     Copies of a problem find it anew.
     """

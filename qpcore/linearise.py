@@ -117,9 +117,9 @@ def run_dual(
 
 def failures(solution: Solution) -> np.ndarray | None:
     """(batch,) bool, True where there is no answer to differentiate; None if that is nowhere."""
-    status = solution.status.reshape(solution.problem.batch_size)
-    if not np.count_nonzero(status):  # all SOLVED, which is zero
+    if not np.count_nonzero(solution.status):  # all SOLVED, which is zero
         return None
+    status = solution.status.reshape(solution.problem.batch_size)
     failed = (status != SOLVED) & (status != MAX_ITERATIONS)
     return failed if failed.any() else None
 

@@ -49,9 +49,11 @@ def add_to(
     problem, own = solution.problem, own_gradients(gradients, solution.problem)
     linear = linearise(solution, right, alone=alone, own=own_in(own, problem.dtype))
     upper = linear.upper
+    if linear.written and len(own) == len(gradients):
+        return linear.trust
     if linear.written:
         gradients = {name: v for name, v in gradients.items() if name not in own}
-        upper = sides(linear.at) if gradients else upper
+        upper = sides(linear.at)
     if gradients:
         threads = threads_for(problem, solution.settings)
         add_gradients(gradients, problem, linear.at, linear.found, upper, threads)
@@ -64,8 +66,8 @@ def parts_of(solution: Solution, wanted: frozenset[str]) -> list[slice]:
     That is so if problems have matrices of their own. Those that share one along some axes only
     stay together, and so do those that one error message is to count.
     """
-    problem = solution.problem
-    count, n, m, p = problem.batch_size, problem.n, problem.m, problem.p
+    problem, form = solution.problem, solution.problem.form
+    count, n, m, p = form.batch_size, form.n, form.m, form.p
     step = max(1, AT_A_TIME // (ALIVE * (2 * n + m + p)))
     if count <= step or solution.settings.untrusted is Untrusted.RAISE:
         return [slice(0, count)]

@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections import deque
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from qpcore.kernels.outer import NEAR, Own
 from qpcore.kernels.pack import PACK_BYTES
 from qpcore.kernels.sift import Sifted
 from qpcore.kernels.transfer import Result, Vectors
-from qpcore.kernels.workspace import NOTES, Certificate, Sizes, elements
+from qpcore.kernels.workspace import CERTIFIED, NOTES, Sizes, elements
 
 # Gradients of matrices of so many bytes are written past the cache if their rows have so many
 # numbers: smaller arrays stay in it for whoever reads them, and short rows have few whole lines.
@@ -32,6 +33,7 @@ INT8, INT32 = np.dtype(np.int8), np.dtype(np.int32)
 
 # Axes of the arrays of Own, which are those of Q, q, G, h, A, b, lb, ub, h_lower.
 AXES = 3, 2, 3, 2, 3, 2, 2, 2, 2
+PLACES = {name: place for place, name in enumerate(Own._fields)}
 
 
 def empty_result(batch: int, sizes: Sizes, dtype: np.dtype, traced: int) -> Result:
@@ -45,28 +47,30 @@ def empty_result(batch: int, sizes: Sizes, dtype: np.dtype, traced: int) -> Resu
 
 def empty_derivative(batch: int, sizes: Sizes, dtype: np.dtype) -> Derivative:
     """Room for what `adjoint` finds of every problem."""
-    widths = sizes.n, sizes.m, sizes.p, sizes.rows - sizes.m  # no z_box where there are no bounds
-    adjoint = Vectors._make([np.empty((batch, width), dtype) for width in widths])
-    answer = Vectors._make([np.empty((batch, width), dtype) for width in widths])
-    return Derivative(adjoint, answer, np.empty((batch, len(Certificate._fields)), dtype))
+    n, m, p, box = sizes.n, sizes.m, sizes.p, sizes.rows - sizes.m  # no z_box without bounds
+    shapes = (batch, n), (batch, m), (batch, p), (batch, box)
+    adjoint = Vectors._make([np.empty(shape, dtype) for shape in shapes])
+    answer = Vectors._make([np.empty(shape, dtype) for shape in shapes])
+    return Derivative(adjoint, answer, np.empty((batch, CERTIFIED), dtype))
 
 
 def own_in(gradients: dict[str, np.ndarray], dtype: np.dtype) -> Own:
     """Where gradients go of arguments that each problem has for itself: (batch, ...), by name."""
     own = nothing_of(dtype)
-    return own._replace(**gradients, shifts=shifts_of(own, gradients)) if gradients else own
+    if not gradients:
+        return own
+    arrays: list[Any] = list(own)
+    for name, out in gradients.items():
+        arrays[PLACES[name]] = out
+    Q, _, G, _, A, *_ = arrays
+    arrays[-1] = shift_of(Q), shift_of(G), shift_of(A)
+    return Own._make(arrays)
 
 
 @lru_cache(maxsize=2)
 def nothing_of(dtype: np.dtype) -> Own:
     """What stands for gradients that nobody asks for."""
     return Own._make([*(np.empty((0,) * axes, dtype) for axes in AXES), (NEAR, NEAR, NEAR)])
-
-
-def shifts_of(own: Own, gradients: dict[str, np.ndarray]) -> tuple[int, int, int]:
-    """The shifts of Q, G and A."""
-    matrices = {"Q": own.Q, "G": own.G, "A": own.A} | gradients
-    return shift_of(matrices["Q"]), shift_of(matrices["G"]), shift_of(matrices["A"])
 
 
 def shift_of(out: np.ndarray) -> int:
