@@ -19,7 +19,7 @@ from qpcore.kernels.transfer import Result, Vectors
 from qpcore.kernels.workspace import Data, Sizes, elements, elements_of_dual
 from qpcore.loops import measure_range, relax_range, solve_active_sets, solve_duals, solve_range
 from qpcore.rooms import empty_result, memory_for, memory_of
-from qpcore.status import Status
+from qpcore.status import Status, all_solved
 from qpcore.threads import share
 
 SOLVED = int(Status.SOLVED)
@@ -83,7 +83,7 @@ def solve_into(
 ) -> None:
     """The same, into room for the result."""
     solve_stage(data, result, sizes, stages[0], threads, alone, saved)
-    if np.count_nonzero(result.status):  # not all SOLVED, which is zero
+    if not all_solved(result.status):
         solve_rest(data, result, sizes, stages[1:], threads, alone)
 
 

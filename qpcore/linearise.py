@@ -16,7 +16,7 @@ from qpcore.settings import Untrusted
 from qpcore.solution import Solution
 from qpcore.solving import LEAST_ALONE, shares_matrices, threads_for
 from qpcore.stages import stages_of, way_in
-from qpcore.status import Status
+from qpcore.status import Status, all_solved
 from qpcore.untrusted import apply_policy
 from qpcore.verdict import trust_of
 
@@ -117,7 +117,7 @@ def run_dual(
 
 def failures(solution: Solution) -> np.ndarray | None:
     """(batch,) bool, True where there is no answer to differentiate; None if that is nowhere."""
-    if not np.count_nonzero(solution.status):  # all SOLVED, which is zero
+    if all_solved(solution.status):
         return None
     status = solution.status.reshape(solution.problem.batch_size)
     failed = (status != SOLVED) & (status != MAX_ITERATIONS)

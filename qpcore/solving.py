@@ -23,7 +23,7 @@ from qpcore.rooms import Saved
 from qpcore.settings import Settings
 from qpcore.solution import Solution
 from qpcore.stages import interior_stages, parameters_of
-from qpcore.status import Status
+from qpcore.status import Status, all_solved
 from qpcore.trace import Trace
 
 # From so many variables and equations on a single problem is solved and differentiated by itself,
@@ -95,7 +95,7 @@ def shares_matrices(problem: Problem) -> bool:
 
 def take_doubt(status: np.ndarray) -> np.ndarray | None:
     """Make SOLVED of IN_DOUBT; (B,) bool, where that was so, None for nowhere."""
-    if not np.count_nonzero(status):  # all SOLVED, which is zero
+    if all_solved(status):
         return None
     doubtful = status == IN_DOUBT
     if not np.count_nonzero(doubtful):

@@ -84,7 +84,7 @@ BELOW = {
 
 COMPILED = {"numpy", "scipy", "numba", "llvmlite"}
 OTHERS = {
-    "status": set(),
+    "status": {"numpy"},
     "nouns": {"numpy"},
     "plots": {"numpy", "matplotlib"},
     "kernels": COMPILED,
