@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qpcore.compilation import announced, call
+from qpcore.compilation import call
 from qpcore.crew import Workspaces
 from qpcore.kernels.certificate import ACTIVE_SET, COLD, DUAL, GUESSED, RUNNING, is_left_to
 from qpcore.kernels.doubt import IN_DOUBT
@@ -20,7 +20,7 @@ from qpcore.kernels.workspace import Data, Sizes, elements, elements_of_dual
 from qpcore.loops import measure_range, relax_range, solve_active_sets, solve_duals, solve_range
 from qpcore.rooms import empty_result, memory_for, memory_of
 from qpcore.status import Status, all_solved
-from qpcore.threads import share
+from qpcore.threads import run
 
 SOLVED = int(Status.SOLVED)
 MAX_ITERATIONS = int(Status.MAX_ITERATIONS)
@@ -129,9 +129,8 @@ def solve_stage(
         memory = saved or memory_of(way.numbers, dtype, slots, workers)
         call(way.solver, way.name, data, result, memory, sizes, stage, *crew)
 
-    with announced(way.name):
-        share(work, -(-batch // slots), threads, way.microseconds)
-    if dtype.itemsize < data.Q.itemsize:  # what float32 says of float64 data is a guess
+    run(way.name, work, -(-batch // slots), threads, way.microseconds)
+    if way.guesses:
         found, spent = np.isin(result.status, ANSWERED), result.status == MAX_ITERATIONS
         result.status[:] = np.where(spent, MAX_ITERATIONS, np.where(found, GUESSED, RUNNING))
 
@@ -148,6 +147,8 @@ class Way(NamedTuple):
     """What a group of problems takes, roughly."""
     name: tuple[Any, ...]
     """What is compiled for it, in words."""
+    guesses: bool
+    """Whether it finds no more than guesses: what float32 says of float64 data."""
 
 
 @lru_cache(maxsize=256)
@@ -163,7 +164,8 @@ def way_of(
     numbers = (elements_of_dual if sought == DUAL else elements)(*sizes[:4], traced)
     share = QUICK if sought in SOLVERS else min(1.0, steps / ITERATIONS)
     name = solver.__name__, kind_of(dtype, slots), np.dtype(data_kind)
-    return Way(solver, dtype, slots, numbers, share * cost(sizes), name)
+    guesses = dtype.itemsize < np.dtype(data_kind).itemsize
+    return Way(solver, dtype, slots, numbers, share * cost(sizes), name, guesses)
 
 
 def relaxed(
@@ -179,8 +181,7 @@ def relaxed(
         memory = memory_for(sizes, dtype, slots, workers)
         call(relax_range, name, data, result, memory, sizes, parameters, mu, close, *crew)
 
-    with announced(name):
-        share(work, -(-batch // slots), threads, cost(sizes))
+    run(name, work, -(-batch // slots), threads, cost(sizes))
     return result
 
 
@@ -193,9 +194,8 @@ def measure(data: Data, answer: Vectors, places: np.ndarray, threads: int) -> Ex
         room = np.empty((workers, VECTORS, n))
         call(measure_range, name, data, answer, places, out, room, *crew)
 
-    with announced(name):
-        entries = n * (n + data.G.shape[1] + data.A.shape[1])
-        share(work, len(places), threads, MEASURE * entries)
+    entries = n * (n + data.G.shape[1] + data.A.shape[1])
+    run(name, work, len(places), threads, MEASURE * entries)
     return Exact(*out.T)
 
 

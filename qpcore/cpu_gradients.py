@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qpcore.compilation import announced, call
+from qpcore.compilation import call
 from qpcore.cpu import contiguous, cost, kind_of, slots_for
 from qpcore.crew import Workspaces
 from qpcore.kernels.adjoint import Derivative, Rules
@@ -30,7 +30,7 @@ from qpcore.rooms import (
     room_for_sifted,
     shift_of,
 )
-from qpcore.threads import share
+from qpcore.threads import run
 
 # What work takes, roughly, to decide whether threads are woken for it: an adjoint beside a solve,
 # one in the dual form with a factor that is there already, and microseconds for an entry of an
@@ -78,8 +78,7 @@ def adjoint(
     if groups > 1:  # else nobody asks how long it takes
         written = own.Q[:1].size + own.G[:1].size + own.A[:1].size
         microseconds += OUTER * slots * written
-    with announced(name):
-        share(work, groups, threads, microseconds)
+    run(name, work, groups, threads, microseconds)
     return derivative
 
 
@@ -134,8 +133,7 @@ def adjoint_of_duals(
         given = data, answer, cotangents, derivative, own, memory, done
         call(differentiate_duals, name, *given, sizes, rules, *crew)
 
-    with announced(name):
-        share(work, batch, threads, FACTORED * cost(sizes))
+    run(name, work, batch, threads, FACTORED * cost(sizes))
     return derivative, done
 
 
@@ -157,5 +155,4 @@ def outer(products: Sequence[tuple[np.ndarray, Factors]], threads: int) -> None:
         def work(_: int, *crew: Any, name: tuple = name, job: tuple = job) -> None:
             call(outer_products, name, *job, *crew)
 
-        with announced(name):
-            share(work, -(-len(out) // size), threads, OUTER * size * entries)
+        run(name, work, -(-len(out) // size), threads, OUTER * size * entries)

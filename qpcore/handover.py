@@ -31,7 +31,7 @@ def data_of(problem: Problem) -> Data:
     for place, name, shape in present:
         array = given[name]
         arrays[place] = array if shape is None else array.reshape(shape)
-    arrays.append(entry_of(form))
+    arrays.append(ONE_PROBLEM if form.batch_size == 1 else entry_of(form))
     return Data._make(arrays)
 
 

@@ -81,7 +81,7 @@ def solve_problem(
 
 def room_to_save(problem: Problem, sizes: Sizes, stage: Parameters, alone: bool) -> Saved | None:
     """Workspaces that keep the factors of a first stage in the dual form, where that pays."""
-    large = cpu.are_large(problem.n, problem.p) and not shares_matrices(problem)
+    large = cpu.are_large(sizes.n, sizes.p) and not shares_matrices(problem)
     if not (alone or large) or stage.sought != DUAL or problem.dtype != np.float64:
         return None
     count, size = problem.batch_size, elements_of_dual(*sizes[:4])
@@ -106,7 +106,7 @@ def take_doubt(status: np.ndarray) -> np.ndarray | None:
 
 def threads_for(problem: Problem, settings: Settings) -> int:
     """How many threads to use; a single problem does not ask, which takes four microseconds."""
-    return settings.thread_count() if problem.batch_size > 1 else 1
+    return settings.thread_count() if problem.form.batch_size > 1 else 1
 
 
 def solve_there(given: dict[str, Any], settings: Settings) -> Solution:

@@ -111,7 +111,7 @@ def parameters_of(
     problem: Problem, settings: Settings, alone: bool = False
 ) -> tuple[Parameters, ...]:
     """Settings and constants of every stage; `alone`: each problem is solved by itself."""
-    return stages_of(problem.dtype, settings, way_in(problem, settings, alone))
+    return stages_of(problem.form.dtype, settings, way_in(problem, settings, alone))
 
 
 def way_in(problem: Problem, settings: Settings, alone: bool) -> str:

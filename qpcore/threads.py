@@ -11,9 +11,11 @@ import os
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 
+from qpcore.compilation import announced
 from qpcore.crew import ASLEEP, COUNT, FIELDS, FREE, LOOKS, NEXT, STATE, hold, serve
 from qpcore.rooms import aligned
 
@@ -118,6 +120,25 @@ class Parts(threading.local):
 
 
 counters = Parts()
+
+
+ready: set[Any] = set()
+
+
+def run(
+    name: Any,
+    work: Callable[[int, np.ndarray, np.ndarray, np.ndarray], None],
+    count: int,
+    threads: int,
+    microseconds: float,
+) -> None:
+    """`share`, but the first time, when code of this name may have to be compiled, announce it."""
+    if name in ready:
+        share(work, count, threads, microseconds)
+        return
+    with announced(name):
+        share(work, count, threads, microseconds)
+    ready.add(name)
 
 
 def share(
