@@ -80,9 +80,10 @@ def solve_into(
     threads: int,
     alone: bool = False,
     saved: Workspaces | None = None,
+    way: Way | None = None,
 ) -> None:
-    """The same, into room for the result."""
-    solve_stage(data, result, sizes, stages[0], threads, alone, saved)
+    """The same, into room for the result; `way`: how the first stage goes, if that is known."""
+    solve_stage(data, result, sizes, stages[0], threads, alone, saved, way)
     if not all_solved(result.status):
         solve_rest(data, result, sizes, stages[1:], threads, alone)
 
@@ -119,18 +120,20 @@ def solve_stage(
     threads: int,
     alone: bool = False,
     saved: Workspaces | None = None,
+    way: Way | None = None,
 ) -> None:
     """Take all problems through one stage, in place; it computes in the dtype of its tolerance."""
-    batch, kind, traced = len(result.status), type(stage.tol), result.trace.shape[1]
-    way = way_of(sizes, stage.sought, stage.steps, kind, data.Q.dtype.type, traced, alone)
-    slots, dtype = way.slots, way.dtype
+    if way is None:
+        kind, traced = type(stage.tol), result.trace.shape[1]
+        way = way_of(sizes, stage.sought, stage.steps, kind, data.Q.dtype.type, traced, alone)
+    solver, dtype, slots, numbers, microseconds, name, guesses = way
 
     def work(workers: int, *crew: Any) -> None:
-        memory = saved or memory_of(way.numbers, dtype, slots, workers)
-        call(way.solver, way.name, data, result, memory, sizes, stage, *crew)
+        memory = saved or memory_of(numbers, dtype, slots, workers)
+        call(solver, name, data, result, memory, sizes, stage, *crew)
 
-    run(way.name, work, -(-batch // slots), threads, way.microseconds)
-    if way.guesses:
+    run(name, work, -(-len(result.status) // slots), threads, microseconds)
+    if guesses:
         found, spent = np.isin(result.status, ANSWERED), result.status == MAX_ITERATIONS
         result.status[:] = np.where(spent, MAX_ITERATIONS, np.where(found, GUESSED, RUNNING))
 

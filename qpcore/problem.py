@@ -208,5 +208,5 @@ def as_given(given: dict[str, Any]) -> Problem | None:
     form = form_as_given(dtype, *shapes.items())
     if form is None:
         return None
-    fields |= {"batch_shape": form.batch_shape, "given_shapes": shapes, "form": form}
+    fields["batch_shape"], fields["given_shapes"], fields["form"] = form.batch_shape, shapes, form
     return made(Problem, fields)

@@ -22,7 +22,7 @@ from qpcore.promise import take_back
 from qpcore.rooms import Saved
 from qpcore.settings import Settings
 from qpcore.solution import Solution
-from qpcore.stages import interior_stages, parameters_of
+from qpcore.stages import interior_stages, plan_of
 from qpcore.status import Status, all_solved
 from qpcore.trace import Trace
 
@@ -41,20 +41,19 @@ def solve_problem(
 
     `alone`: there is one problem, and it need not have the bits that it has in a larger batch.
     """
-    data, sizes, traced = data_of(problem), sizes_of(problem), bool(settings.trace)
-    doubtful = saved = None
+    data, traced, doubtful, saved = data_of(problem), bool(settings.trace), None, None
     if device == "cuda":
         gpu, stages = devices.gpu_driver(), interior_stages(problem.dtype, settings)
-        result = gpu.solve(data, sizes, stages, traced)
+        result = gpu.solve(data, sizes_of(problem), stages, traced)
         answer = in_batch(result, problem.batch_shape)
     else:
-        alone = alone and sizes.n + sizes.p >= LEAST_ALONE
-        stages = parameters_of(problem, settings, alone)
+        alone = alone and problem.n + problem.p >= LEAST_ALONE
+        sizes, stages, way, iterates = plan_of(problem, settings, alone)
         saved = None if traced else room_to_save(problem, sizes, stages[0], alone)
         threads, memory = threads_for(problem, settings), saved and saved.memory
-        room = room_for(problem.form, stages[0].max_iterations + 1 if traced else 0)
+        room = room_for(problem.form, iterates)
         result = room.result
-        cpu.solve_into(result, data, sizes, stages, threads, alone, memory)
+        cpu.solve_into(result, data, sizes, stages, threads, alone, memory, way)
         doubtful = take_doubt(result.status)
         answer = room.take()
     x, z, y, z_box, status, iterations = answer

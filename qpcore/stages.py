@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
-from qpcore.cpu import MOST_IN_PACKS
+from qpcore.cpu import MOST_IN_PACKS, Way, way_of
 from qpcore.forms import Form
+from qpcore.handover import sizes_in
 from qpcore.kernels.certificate import ACTIVE_SET, COLD, DESCENT_RAY, DUAL, FARKAS_RAY, MINIMUM
 from qpcore.kernels.doubt import CLEAR
 from qpcore.kernels.ipm import REAL, WHOLE, Parameters
+from qpcore.kernels.workspace import Sizes
 from qpcore.problem import Problem
 from qpcore.settings import Settings
 
@@ -105,6 +108,35 @@ MARGIN = {F64: 0.9, F32: 0.8}
 
 # Share of the way to the boundary that a step takes.
 SHORTEN = 0.999
+
+
+class Plan(NamedTuple):
+    """How a problem is solved on the CPU: all that its numbers have no say in."""
+
+    sizes: Sizes
+    stages: tuple[Parameters, ...]
+    way: Way
+    """How the first stage goes over them."""
+    iterates: int
+    """How many are noted."""
+
+
+def plan_of(problem: Problem, settings: Settings, alone: bool) -> Plan:
+    """How a problem is solved on the CPU."""
+    way, most, traced = way_in(problem, settings, alone), settings.max_iterations, settings.trace
+    return kept_plan(problem.form, way, settings.tol, most, bool(traced), alone)
+
+
+@lru_cache(maxsize=256)
+def kept_plan(
+    form: Form, way: str, tol: float | None, most: int, traced: bool, alone: bool
+) -> Plan:
+    """The same; kept."""
+    sizes, stages = sizes_in(form), all_stages(form.dtype, tol, most, way)
+    first = stages[0]
+    iterates, kinds = first.max_iterations + 1 if traced else 0, (type(first.tol), form.dtype.type)
+    on_cpu = way_of(sizes, first.sought, first.steps, *kinds, iterates, alone)
+    return Plan(sizes, stages, on_cpu, iterates)
 
 
 def parameters_of(
