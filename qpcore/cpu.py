@@ -20,7 +20,7 @@ from qpcore.kernels.workspace import Data, Sizes, elements, elements_of_dual
 from qpcore.loops import measure_range, relax_range, solve_active_sets, solve_duals, solve_range
 from qpcore.rooms import empty_result, memory_for, memory_of
 from qpcore.status import Status, all_solved
-from qpcore.threads import run
+from qpcore.threads import one_part, ready, run
 
 SOLVED = int(Status.SOLVED)
 MAX_ITERATIONS = int(Status.MAX_ITERATIONS)
@@ -126,16 +126,34 @@ def solve_stage(
     if way is None:
         kind, traced = type(stage.tol), result.trace.shape[1]
         way = way_of(sizes, stage.sought, stage.steps, kind, data.Q.dtype.type, traced, alone)
-    solver, dtype, slots, numbers, microseconds, name, guesses = way
-
-    def work(workers: int, *crew: Any) -> None:
-        memory = saved or memory_of(numbers, dtype, slots, workers)
-        call(solver, name, data, result, memory, sizes, stage, *crew)
-
-    run(name, work, -(-len(result.status) // slots), threads, microseconds)
-    if guesses:
+    groups = -(-len(result.status) // way.slots)
+    if groups == 1 and way.name in ready:
+        memory = saved or memory_of(way.numbers, way.dtype, way.slots, 1)
+        call(way.solver, way.name, data, result, memory, sizes, stage, *one_part())
+    else:
+        share_stage(data, result, sizes, stage, groups, threads, saved, way)
+    if way.guesses:
         found, spent = np.isin(result.status, ANSWERED), result.status == MAX_ITERATIONS
         result.status[:] = np.where(spent, MAX_ITERATIONS, np.where(found, GUESSED, RUNNING))
+
+
+def share_stage(
+    data: Data,
+    result: Result,
+    sizes: Sizes,
+    stage: Parameters,
+    groups: int,
+    threads: int,
+    saved: Workspaces | None,
+    way: Way,
+) -> None:
+    """Take groups through a stage, shared among threads."""
+
+    def work(workers: int, *crew: Any) -> None:
+        memory = saved or memory_of(way.numbers, way.dtype, way.slots, workers)
+        call(way.solver, way.name, data, result, memory, sizes, stage, *crew)
+
+    run(way.name, work, groups, threads, way.microseconds)
 
 
 class Way(NamedTuple):

@@ -122,6 +122,16 @@ class Parts(threading.local):
 counters = Parts()
 
 
+def one_part() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `run` ends in for a single part, by name of code that is `ready`: parts, boxes, hired.
+
+    Whoever calls that code at once saves a twentieth of a solve of one problem.
+    """
+    parts = counters.numbers
+    parts[NEXT], parts[COUNT] = 0, 1
+    return parts, boxes, NOBODY
+
+
 ready: set[Any] = set()
 
 
