@@ -71,7 +71,7 @@ def assemble(
 
     `answer`, `adjoint` and `upper` are of shape (batch, ·). Only those `wanted` are computed.
     """
-    gradients = room_for(problem, wanted)
+    gradients = room_for(rooms_for(problem, wanted), problem.dtype)
     add_gradients(gradients, problem, answer, adjoint, upper, threads)
     return gradients
 
@@ -110,15 +110,15 @@ def rooms_of(
     return tuple(rooms)
 
 
-def room_for(problem: Problem, wanted: frozenset[str]) -> dict[str, np.ndarray]:
+def room_for(rooms: tuple[Room, ...], dtype: np.dtype) -> dict[str, np.ndarray]:
     """Where gradients go: zeros for sums over problems, else whatever the memory holds."""
-    rooms, dtype = rooms_for(problem, wanted), problem.dtype
     return {name: make(shape, dtype) for name, shape, make, _ in rooms}
 
 
-def own_gradients(gradients: dict[str, np.ndarray], problem: Problem) -> dict[str, np.ndarray]:
+def own_gradients(
+    gradients: dict[str, np.ndarray], rooms: tuple[Room, ...]
+) -> dict[str, np.ndarray]:
     """Those of what each problem has for itself, (batch, ...), where a driver can write them."""
-    rooms = rooms_for(problem, frozenset(gradients))
     return {name: gradients[name].reshape(own) for name, _, _, own in rooms if own}
 
 

@@ -127,7 +127,9 @@ def failures(solution: Solution) -> np.ndarray | None:
 def answer_of(solution: Solution, failed: np.ndarray | None) -> Vectors:
     """x, z, y, z_box as (batch, ·) arrays, zero in failed problems."""
     parts = [solution.x, solution.z, solution.y, solution.z_box]
-    if parts[0].ndim != 2:
+    if parts[0].ndim == 1:
+        parts = [part[None] for part in parts]
+    elif parts[0].ndim != 2:
         batch = solution.problem.batch_size
         parts = [part.reshape(batch, part.shape[-1]) for part in parts]
     if failed is not None:

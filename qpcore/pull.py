@@ -6,7 +6,15 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from qpcore.gradients import MATRICES, add_gradients, own_gradients, room_for, sharing
+from qpcore.gradients import (
+    MATRICES,
+    Room,
+    add_gradients,
+    own_gradients,
+    room_for,
+    rooms_for,
+    sharing,
+)
 from qpcore.kernels.transfer import Vectors
 from qpcore.linear import sides
 from qpcore.linearise import linearise
@@ -30,23 +38,30 @@ def pull_back(
     solution: Solution, right: Vectors, wanted: frozenset[str]
 ) -> tuple[dict[str, np.ndarray], Trust]:
     """Gradients of those wanted, and how far they can be trusted; right sides are (batch, ·)."""
-    gradients, parts = room_for(solution.problem, wanted), parts_of(solution, wanted)
+    problem, parts = solution.problem, parts_of(solution, wanted)
+    rooms = rooms_for(problem, wanted)
+    gradients = room_for(rooms, problem.dtype)
     if len(parts) == 1:
-        return gradients, add_to(gradients, solution, right, solution.problem.batch_size == 1)
+        return gradients, add_to(gradients, rooms, solution, right, problem.batch_size == 1)
     trust = unknown(solution)
     for part in parts:
         views = {name: view(solution, name, v, part) for name, v in gradients.items()}
-        found = add_to(views, given_part(solution, part), Vectors(*(v[part] for v in right)))
+        some, cotangents = given_part(solution, part), Vectors(*(v[part] for v in right))
+        found = add_to(views, rooms_for(some.problem, wanted), some, cotangents)
         for name, whole in vars(trust).items():
             whole[part] = getattr(found, name)
     return gradients, trust
 
 
 def add_to(
-    gradients: dict[str, np.ndarray], solution: Solution, right: Vectors, alone: bool = False
+    gradients: dict[str, np.ndarray],
+    rooms: tuple[Room, ...],
+    solution: Solution,
+    right: Vectors,
+    alone: bool = False,
 ) -> Trust:
     """Write or add the gradients of these problems, and say how far they can be trusted."""
-    problem, own = solution.problem, own_gradients(gradients, solution.problem)
+    problem, own = solution.problem, own_gradients(gradients, rooms)
     linear = linearise(solution, right, alone=alone, own=own_in(own, problem.dtype))
     upper = linear.upper
     if linear.written and len(own) == len(gradients):

@@ -42,7 +42,7 @@ def empty_result(batch: int, sizes: Sizes, dtype: np.dtype, traced: int) -> Resu
     vectors = [empty((batch, width), dtype) for width in (n, m, p, n)]
     status, iterations = empty(batch, INT8), np.zeros(batch, INT32)
     status.fill(RUNNING)
-    return Result(*vectors, status, iterations, empty((batch, traced, NOTES), dtype))
+    return Result._make([*vectors, status, iterations, empty((batch, traced, NOTES), dtype)])
 
 
 def empty_derivative(batch: int, sizes: Sizes, dtype: np.dtype) -> Derivative:
