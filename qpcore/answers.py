@@ -1,7 +1,7 @@
 """Where drivers write what they find, and what of it goes out.
 
-To make the arrays of a single problem takes three microseconds, and to copy them one. So what they
-are written to is lent to one solve after the other.
+To make the arrays of a single problem, in two shapes, takes three microseconds, and to copy them
+one. So what they are written to is lent to one solve after the other.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ from qpcore.handover import sizes_in
 from qpcore.kernels.certificate import RUNNING
 from qpcore.kernels.transfer import Result
 from qpcore.rooms import empty_result
+
+# Rooms are lent for problems of so many variables and rows: what stays in memory is 2 MB at most,
+# beside as many rooms of a form as threads solve at a time.
+MOST_LENT = 1000
 
 
 class Room(NamedTuple):
@@ -39,7 +43,7 @@ class Room(NamedTuple):
 
 def room_for(form: Form, traced: int) -> Room:
     """Room for the answers of a form, all of which are still to be found."""
-    if traced or form.batch_size != 1:
+    if traced or form.batch_size != 1 or form.n + form.m + form.p > MOST_LENT:
         return new_room(form, traced)
     free = free_rooms(form)
     try:

@@ -127,7 +127,7 @@ def solve_stage(
         kind, traced = type(stage.tol), result.trace.shape[1]
         way = way_of(sizes, stage.sought, stage.steps, kind, data.Q.dtype.type, traced, alone)
     groups = -(-len(result.status) // way.slots)
-    if groups == 1 and way.name in ready:
+    if groups == 1 and way.name in ready:  # what `share_stage` comes to
         memory = saved or memory_of(way.numbers, way.dtype, way.slots, 1)
         call(way.solver, way.name, data, result, memory, sizes, stage, *one_part())
     else:

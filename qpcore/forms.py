@@ -1,7 +1,8 @@
 """What a batch of QPs is like: all that can be said of it before one looks at a number.
 
-To find it out takes as long as to solve one small problem, and whoever solves one mostly solves
-more of its form. So forms are kept, and what others make of a form they keep beside it.
+To find all that out takes fifty microseconds, where a whole solve of one small problem takes
+twenty. Whoever solves one mostly solves more of its form: so forms are kept, and what others make
+of a form they keep by it.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
 
 from qpcore.arguments import CORE_AXES, NO_LIMIT, Shapes, layout_of, lead_of
+from qpcore.arrays import once
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +35,7 @@ class Form:
     p: int
     dtype: np.dtype
 
-    @cached_property
+    @once
     def absent(self) -> Mapping[str, np.ndarray]:
         """What stands for arguments that are not there: one row that says the same."""
         return MappingProxyType(absent_of(self.n, self.m, self.p, self.dtype))

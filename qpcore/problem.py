@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from qpcore.arguments import CORE_AXES, NO_LIMIT, broadcasts, layout_of, lead_of
-from qpcore.arrays import F32, F64, as_array, common_dtype, compact, made
+from qpcore.arrays import F32, F64, as_array, common_dtype, compact, made, once
 from qpcore.errors import ProblemError
 from qpcore.forms import Form, form_as_given, form_of
 from qpcore.libraries import library_of
@@ -106,7 +105,7 @@ class Problem:
         """All but the form, which copies find anew."""
         return {name: value for name, value in self.__dict__.items() if name != "form"}
 
-    @cached_property
+    @once
     def form(self) -> Form:
         """What the arguments are like."""
         arrays = {name: getattr(self, name) for name in CORE_AXES}
@@ -190,7 +189,7 @@ class Problem:
 def as_given(given: dict[str, Any]) -> Problem | None:
     """The problem of arguments that are as it keeps them, NumPy arrays of one dtype; else None.
 
-    This is the usual case, and four times as fast as to ask what each of them might be instead.
+    This is the usual case, in a third of the time that it takes to ask what they might be instead.
     """
     fields, shapes, dtype = dict(given), {}, getattr(given["Q"], "dtype", None)
     if dtype is not F64 and dtype is not F32:

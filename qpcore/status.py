@@ -32,7 +32,7 @@ class Status(IntEnum):
 
 
 def all_solved(statuses: np.ndarray) -> bool:
-    """Whether all are SOLVED, which is zero: four times as fast as to look for others."""
+    """Whether all are SOLVED, which is zero; of one problem in a third of the time of a count."""
     return not (statuses if statuses.size == 1 else np.count_nonzero(statuses))
 
 

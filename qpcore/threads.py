@@ -125,7 +125,7 @@ counters = Parts()
 def one_part() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What `run` ends in for a single part, by name of code that is `ready`: parts, boxes, hired.
 
-    Whoever calls that code at once saves a twentieth of a solve of one problem.
+    Whoever calls that code at once saves 0.7 microseconds, of 20 that a solve of one problem takes.
     """
     parts = counters.numbers
     parts[NEXT], parts[COUNT] = 0, 1
