@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from qpcore import devices
 from qpcore.closest import replace_infeasible
 from qpcore.errors import ProblemError
-from qpcore.problem import Problem
+from qpcore.problem import Problem, as_given
 from qpcore.settings import Settings
 from qpcore.solution import Solution
 from qpcore.solving import solve_problem, solve_there
-
-# Types of arguments that lie on no GPU; to ask each one takes a microsecond.
-ON_HOST = {np.ndarray, type(None)}
 
 
 def solve(
@@ -103,15 +98,14 @@ def solve(
     if device not in (None, "cpu", "cuda"):
         raise ProblemError(f"device is {device!r}; expected None, 'cpu' or 'cuda'.")
     given = {"Q": Q, "q": q, "G": G, "h": h, "A": A, "b": b, "lb": lb, "ub": ub, "h_lower": h_lower}
-    if not ON_HOST.issuperset(map(type, given.values())) and any(
-        map(devices.is_on_gpu, given.values())
-    ):
+    problem = as_given(given)
+    if problem is None and any(map(devices.is_on_gpu, given.values())):
         if device == "cpu":
             raise ProblemError("device is 'cpu', but arrays lie on a GPU; expected None or 'cuda'.")
         solution = solve_there(given, settings)
     else:
-        problem = Problem.of(given)
-        alone = problem.batch_size == 1
+        problem = problem or Problem.of(given)
+        alone = problem.form.batch_size == 1
         solution = solve_parsed(problem, settings, device or "cpu", alone, keep_factors)
     if throw:
         solution.on_host().raise_for_status()

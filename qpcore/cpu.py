@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qpcore.compilation import announced, call
+from qpcore.compilation import call
+from qpcore.crew import Workspaces
 from qpcore.kernels.certificate import ACTIVE_SET, COLD, DUAL, GUESSED, RUNNING, is_left_to
 from qpcore.kernels.doubt import IN_DOUBT
 from qpcore.kernels.exact import VECTORS, Exact
@@ -18,8 +19,8 @@ from qpcore.kernels.transfer import Result, Vectors
 from qpcore.kernels.workspace import Data, Sizes, elements, elements_of_dual
 from qpcore.loops import measure_range, relax_range, solve_active_sets, solve_duals, solve_range
 from qpcore.rooms import Kept, Saved, empty_result, factors_in, memory_for, memory_of
-from qpcore.status import Status
-from qpcore.threads import share
+from qpcore.status import Status, all_solved
+from qpcore.threads import one_part, ready, run
 
 SOLVED = int(Status.SOLVED)
 MAX_ITERATIONS = int(Status.MAX_ITERATIONS)
@@ -68,10 +69,24 @@ def solve(
     """
     batch, traced = data.entry.shape[1], stages[0].max_iterations + 1 if trace else 0
     result = empty_result(batch, sizes, data.Q.dtype, traced)
-    solve_stage(data, result, sizes, stages[0], threads, alone, saved)
-    if np.count_nonzero(result.status):  # not all SOLVED, which is zero
-        solve_rest(data, result, sizes, stages[1:], threads, alone)
+    solve_into(result, data, sizes, stages, threads, alone, saved)
     return result
+
+
+def solve_into(
+    result: Result,
+    data: Data,
+    sizes: Sizes,
+    stages: Sequence[Parameters],
+    threads: int,
+    alone: bool = False,
+    saved: Saved | Kept | None = None,
+    way: Way | None = None,
+) -> None:
+    """The same, into room for the result; `way`: how the first stage goes, if that is known."""
+    solve_stage(data, result, sizes, stages[0], threads, alone, saved, way)
+    if not all_solved(result.status):
+        solve_rest(data, result, sizes, stages[1:], threads, alone)
 
 
 def solve_rest(
@@ -106,23 +121,43 @@ def solve_stage(
     threads: int,
     alone: bool = False,
     saved: Saved | Kept | None = None,
+    way: Way | None = None,
 ) -> None:
     """Take all problems through one stage, in place; it computes in the dtype of its tolerance."""
-    batch, kind, traced = len(result.status), type(stage.tol), result.trace.shape[1]
-    way = way_of(sizes, stage.sought, stage.steps, kind, data.Q.dtype.type, traced, alone)
-    slots, dtype = way.slots, way.dtype
-    own = saved.memory if isinstance(saved, Saved) else None
-    room = (factors_in(saved, dtype),) if stage.sought == DUAL else ()
-
-    def work(workers: int, *crew: Any) -> None:
-        memory = own or memory_of(way.numbers, dtype, slots, workers)
-        call(way.solver, way.name, data, result, memory, *room, sizes, stage, *crew)
-
-    with announced(way.name):
-        share(work, -(-batch // slots), threads, way.microseconds)
-    if dtype.itemsize < data.Q.itemsize:  # what float32 says of float64 data is a guess
+    if way is None:
+        kind, traced = type(stage.tol), result.trace.shape[1]
+        way = way_of(sizes, stage.sought, stage.steps, kind, data.Q.dtype.type, traced, alone)
+    memory = saved.memory if isinstance(saved, Saved) else None
+    room = (factors_in(saved, way.dtype),) if stage.sought == DUAL else ()
+    groups = -(-len(result.status) // way.slots)
+    if groups == 1 and way.name in ready:  # what `share_stage` comes to
+        memory = memory or memory_of(way.numbers, way.dtype, way.slots, 1)
+        call(way.solver, way.name, data, result, memory, *room, sizes, stage, *one_part())
+    else:
+        share_stage(data, result, sizes, stage, groups, threads, memory, room, way)
+    if way.guesses:
         found, spent = np.isin(result.status, ANSWERED), result.status == MAX_ITERATIONS
         result.status[:] = np.where(spent, MAX_ITERATIONS, np.where(found, GUESSED, RUNNING))
+
+
+def share_stage(
+    data: Data,
+    result: Result,
+    sizes: Sizes,
+    stage: Parameters,
+    groups: int,
+    threads: int,
+    saved: Workspaces | None,
+    room: tuple[np.ndarray, ...],
+    way: Way,
+) -> None:
+    """Take groups through a stage, shared among threads."""
+
+    def work(workers: int, *crew: Any) -> None:
+        memory = saved or memory_of(way.numbers, way.dtype, way.slots, workers)
+        call(way.solver, way.name, data, result, memory, *room, sizes, stage, *crew)
+
+    run(way.name, work, groups, threads, way.microseconds)
 
 
 class Way(NamedTuple):
@@ -137,6 +172,8 @@ class Way(NamedTuple):
     """What a group of problems takes, roughly."""
     name: tuple[Any, ...]
     """What is compiled for it, in words."""
+    guesses: bool
+    """Whether it finds no more than guesses: what float32 says of float64 data."""
 
 
 @lru_cache(maxsize=256)
@@ -152,7 +189,8 @@ def way_of(
     numbers = (elements_of_dual if sought == DUAL else elements)(*sizes[:4], traced)
     share = QUICK if sought in SOLVERS else min(1.0, steps / ITERATIONS)
     name = solver.__name__, kind_of(dtype, slots), np.dtype(data_kind)
-    return Way(solver, dtype, slots, numbers, share * cost(sizes), name)
+    guesses = dtype.itemsize < np.dtype(data_kind).itemsize
+    return Way(solver, dtype, slots, numbers, share * cost(sizes), name, guesses)
 
 
 def relaxed(
@@ -168,8 +206,7 @@ def relaxed(
         memory = memory_for(sizes, dtype, slots, workers)
         call(relax_range, name, data, result, memory, sizes, parameters, mu, close, *crew)
 
-    with announced(name):
-        share(work, -(-batch // slots), threads, cost(sizes))
+    run(name, work, -(-batch // slots), threads, cost(sizes))
     return result
 
 
@@ -182,9 +219,8 @@ def measure(data: Data, answer: Vectors, places: np.ndarray, threads: int) -> Ex
         room = np.empty((workers, VECTORS, n))
         call(measure_range, name, data, answer, places, out, room, *crew)
 
-    with announced(name):
-        entries = n * (n + data.G.shape[1] + data.A.shape[1])
-        share(work, len(places), threads, MEASURE * entries)
+    entries = n * (n + data.G.shape[1] + data.A.shape[1])
+    run(name, work, len(places), threads, MEASURE * entries)
     return Exact(*out.T)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from qpcore.compilation import announced, call
+from qpcore.compilation import call
 from qpcore.cpu import contiguous, cost, kind_of, slots_for
 from qpcore.crew import Workspaces
 from qpcore.kernels.adjoint import Derivative, Rules
@@ -16,7 +17,7 @@ from qpcore.kernels.by_factor import elements_of_room
 from qpcore.kernels.outer import Own
 from qpcore.kernels.sift import LEAST_SIFTED
 from qpcore.kernels.transfer import Vectors
-from qpcore.kernels.workspace import Data, Sizes, elements_of_dual
+from qpcore.kernels.workspace import Data, Sizes, elements, elements_of_dual
 from qpcore.loops import (
     differentiate_duals,
     differentiate_range,
@@ -26,13 +27,12 @@ from qpcore.loops import (
 )
 from qpcore.rooms import (
     empty_derivative,
-    memory_for,
     memory_of,
     own_in,
     room_for_sifted,
     shift_of,
 )
-from qpcore.threads import share
+from qpcore.threads import run
 
 # What work takes, roughly, to decide whether threads are woken for it: an adjoint beside a solve,
 # one in the dual form with a factor that is there already, and microseconds for an entry of an
@@ -64,13 +64,11 @@ def adjoint(
     batch, dtype = data.entry.shape[1], data.Q.dtype
     own = own or own_in({}, dtype)
     answer, cotangents = contiguous(answer, dtype), contiguous(once(cotangents), dtype)
-    slots = 1 if alone else slots_for(sizes, dtype)
+    slots, sifted, numbers, microseconds, name = way_of(sizes, dtype, bool(rules.mu > 0), alone)
     derivative = empty_derivative(batch, sizes, dtype)
-    sifted = sizes.m >= LEAST_SIFTED and not rules.mu > 0
-    name = "gradients", sifted, kind_of(dtype, slots)
 
     def work(workers: int, *crew: Any) -> None:
-        memory = memory_for(sizes, dtype, slots, workers)
+        memory = memory_of(numbers, dtype, slots, workers)
         given = data, answer, cotangents, derivative, own, memory
         if sifted:
             room = room_for_sifted(sizes, dtype, slots, workers)
@@ -78,10 +76,35 @@ def adjoint(
         else:
             call(differentiate_range, name, *given, sizes, rules, *crew)
 
-    with announced(name):
-        written = OUTER * slots * (own.Q[:1].size + own.G[:1].size + own.A[:1].size)
-        share(work, -(-batch // slots), threads, ADJOINT * cost(sizes) + written)
+    groups = -(-batch // slots)
+    if groups > 1:  # else nobody asks how long it takes
+        written = own.Q[:1].size + own.G[:1].size + own.A[:1].size
+        microseconds += OUTER * slots * written
+    run(name, work, groups, threads, microseconds)
     return derivative
+
+
+class Way(NamedTuple):
+    """How adjoint systems of a size are solved."""
+
+    slots: int
+    sifted: bool
+    """Whether rows of G that do not bind are left out."""
+    numbers: int
+    """How many numbers a slot takes in the workspace."""
+    microseconds: float
+    """What a group of problems takes, roughly."""
+    name: tuple[Any, ...]
+    """What is compiled for it, in words."""
+
+
+@lru_cache(maxsize=256)
+def way_of(sizes: Sizes, dtype: np.dtype, relaxed: bool, alone: bool) -> Way:
+    """How adjoint systems of a size are solved; kept."""
+    slots = 1 if alone else slots_for(sizes, dtype)
+    sifted = sizes.m >= LEAST_SIFTED and not relaxed
+    name = "gradients", sifted, kind_of(dtype, slots)
+    return Way(slots, sifted, elements(*sizes[:4], 0), ADJOINT * cost(sizes), name)
 
 
 def adjoint_of_duals(
@@ -112,8 +135,7 @@ def adjoint_of_duals(
         given = data, answer, cotangents, derivative, own, memory, done
         call(differentiate_duals, name, *given, sizes, rules, *crew)
 
-    with announced(name):
-        share(work, batch, threads, FACTORED * cost(sizes))
+    run(name, work, batch, threads, FACTORED * cost(sizes))
     return derivative, done
 
 
@@ -143,14 +165,15 @@ def adjoint_of_kept(
         given = cotangents, derivative, own, factors, memory, done
         call(differentiate_wholes, name, *given, sizes, rules, *crew)
 
-    with announced(name):
-        written = OUTER * slots * (own.Q[:1].size + own.G[:1].size + own.A[:1].size)
-        share(work, groups, threads, FACTORED * cost(sizes) + written)
+    written = OUTER * slots * (own.Q[:1].size + own.G[:1].size + own.A[:1].size)
+    run(name, work, groups, threads, FACTORED * cost(sizes) + written)
     return derivative, done
 
 
 def once(vectors: Vectors) -> Vectors:
     """One row of what is spread over the batch, which the loops take for all that are missing."""
+    if len(vectors.x) == 1:
+        return vectors
     return Vectors._make([v[:1] if len(v) > 1 and v.strides[0] == 0 else v for v in vectors])
 
 
@@ -165,5 +188,4 @@ def outer(products: Sequence[tuple[np.ndarray, Factors]], threads: int) -> None:
         def work(_: int, *crew: Any, name: tuple = name, job: tuple = job) -> None:
             call(outer_products, name, *job, *crew)
 
-        with announced(name):
-            share(work, -(-len(out) // size), threads, OUTER * size * entries)
+        run(name, work, -(-len(out) // size), threads, OUTER * size * entries)

@@ -13,6 +13,7 @@ from qpcore.arguments import CORE_AXES
 from qpcore.arrays import made
 from qpcore.closest_gradients import pull_closest
 from qpcore.errors import ProblemError
+from qpcore.forms import Form
 from qpcore.gradients import Shares, disturb
 from qpcore.kernels.transfer import Vectors
 from qpcore.linear import Linear
@@ -97,8 +98,8 @@ def vjp(
     has_closest = solution.settings.infeasible == "closest" and solution.closest.any()
     pull = pull_closest if has_closest else pull_back
     gradients, trust = pull(solution, right, names)
-    fields = NO_GRADIENTS | gradients
-    return made(Gradients, **fields, trust=in_batch_shape(trust, problem.batch_shape))
+    trusted = {"trust": in_batch_shape(trust, problem.batch_shape)}
+    return made(Gradients, NO_GRADIENTS | gradients | trusted)
 
 
 def jvp(
@@ -245,25 +246,25 @@ def in_batch(solution: Solution, vectors: Vectors) -> Vectors:
 
 def right_sides(solution: Solution, letter: str, given: Vectors) -> Vectors:
     """What a caller gave for (x, z, y, z_box), as (batch, ·) arrays; zeros for None."""
-    batch = solution.problem.batch_size
-    parts = []
-    for name, value in zip(Vectors._fields, given, strict=True):
-        like = getattr(solution, name)
+    form = solution.problem.form
+    parts = list(nothing_right(form))
+    for place, (name, value) in enumerate(zip(Vectors._fields, given, strict=True)):
         if value is None:
-            parts.append(zeros(batch, like.shape[-1], like.dtype))
             continue
-        part = np.asarray(value)
+        like, part = getattr(solution, name), np.asarray(value)
         if part.shape != like.shape or part.dtype.kind not in "biuf":
             raise ProblemError(
                 f"{letter}{name} has shape {part.shape} and dtype {part.dtype}; expected shape "
                 f"{like.shape}, that of solution.{name}, and real numbers."
             )
-        part = part.astype(like.dtype, copy=False)
-        parts.append(part.reshape(batch, part.shape[-1]))
+        if part.dtype is not like.dtype:
+            part = part.astype(like.dtype, copy=False)
+        parts[place] = part.reshape(form.batch_size, part.shape[-1])
     return Vectors._make(parts)
 
 
 @lru_cache(maxsize=64)
-def zeros(batch: int, width: int, dtype: np.dtype) -> np.ndarray:
-    """(batch, width) zeros, one of them spread; kept, and read-only."""
-    return np.broadcast_to(np.zeros((), dtype), (batch, width))
+def nothing_right(form: Form) -> Vectors:
+    """Right-hand sides of zero, one number spread in each; kept, and read-only."""
+    shapes = [(form.batch_size, width) for width in (form.n, form.m, form.p, form.n)]
+    return Vectors._make([np.broadcast_to(np.zeros((), form.dtype), shape) for shape in shapes])

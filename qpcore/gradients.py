@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -70,30 +71,55 @@ def assemble(
 
     `answer`, `adjoint` and `upper` are of shape (batch, ·). Only those `wanted` are computed.
     """
-    gradients = room_for(problem, wanted)
+    gradients = room_for(rooms_for(problem, wanted), problem.dtype)
     add_gradients(gradients, problem, answer, adjoint, upper, threads)
     return gradients
 
 
-def room_for(problem: Problem, wanted: frozenset[str]) -> dict[str, np.ndarray]:
+class Room(NamedTuple):
+    """What room the gradient of an argument takes."""
+
+    name: str
+    shape: tuple[int, ...]
+    """As the argument was given."""
+    make: Callable[[tuple[int, ...], np.dtype], np.ndarray]
+    own: tuple[int, ...] | None
+    """(batch, ...) if each problem has the argument for itself, whose gradient a driver can write;
+    else None."""
+
+
+def rooms_for(problem: Problem, wanted: frozenset[str]) -> tuple[Room, ...]:
+    """What room gradients take."""
+    return rooms_of(problem.batch_shape, wanted, *problem.given_shapes.items())
+
+
+@lru_cache(maxsize=256)
+def rooms_of(
+    batch: tuple[int, ...], wanted: frozenset[str], *given: tuple[str, tuple[int, ...]]
+) -> tuple[Room, ...]:
+    """The same for arguments of these shapes; kept, as it takes four microseconds."""
+    rooms = []
+    for name, shape in given:
+        if name in wanted:
+            lies = sharing_of(shape, len(CORE_AXES[name]), batch)
+            large = name in MATRICES and 8 * math.prod(shape) >= reuse.LEAST
+            make = np.zeros if lies.adds_up else reuse.empty if large else np.empty
+            shared = lies.shared or lies.adds_up
+            own = None if shared else (math.prod(batch), *lies.core)
+            rooms.append(Room(name, shape, make, own))
+    return tuple(rooms)
+
+
+def room_for(rooms: tuple[Room, ...], dtype: np.dtype) -> dict[str, np.ndarray]:
     """Where gradients go: zeros for sums over problems, else whatever the memory holds."""
-    gradients = {}
-    for name in wanted:
-        empty = reuse.empty if name in MATRICES else np.empty
-        room = np.zeros if sharing(problem, name).adds_up else empty
-        gradients[name] = room(problem.given_shapes[name], problem.dtype)
-    return gradients
+    return {name: make(shape, dtype) for name, shape, make, _ in rooms}
 
 
-def own_gradients(gradients: dict[str, np.ndarray], problem: Problem) -> dict[str, np.ndarray]:
+def own_gradients(
+    gradients: dict[str, np.ndarray], rooms: tuple[Room, ...]
+) -> dict[str, np.ndarray]:
     """Those of what each problem has for itself, (batch, ...), where a driver can write them."""
-    own, batch = {}, problem.batch_size
-    for name, out in gradients.items():
-        lies = sharing(problem, name)
-        if not (lies.shared or lies.adds_up):
-            flat = out.ndim == 1 + len(lies.core)
-            own[name] = out if flat else out.reshape(batch, *lies.core)
-    return own
+    return {name: gradients[name].reshape(own) for name, _, _, own in rooms if own}
 
 
 def add_gradients(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from qpcore.arguments import CORE_AXES
+from qpcore.forms import Form
 from qpcore.kernels.workspace import Data, Sizes
 from qpcore.problem import Problem
 
@@ -18,40 +20,65 @@ ONE_PROBLEM.setflags(write=False)
 MOST_KEPT = 1024
 
 
+Places = list[tuple[int, str, tuple[int, ...] | None]]
+
+
 def data_of(problem: Problem) -> Data:
     """The problem as the drivers take it, read-only."""
-    arrays = problem.all_compact()
-    return Data._make([*arrays, entry_of(problem, arrays)])
+    form, given = problem.form, problem.__dict__
+    absent, present = places_of(form)
+    arrays = absent.copy()
+    for place, name, shape in present:
+        array = given[name]
+        arrays[place] = array if shape is None else array.reshape(shape)
+    arrays.append(ONE_PROBLEM if form.batch_size == 1 else entry_of(form))
+    return Data._make(arrays)
 
 
-def entry_of(problem: Problem, arrays: list[np.ndarray]) -> np.ndarray:
+@lru_cache(maxsize=256)
+def places_of(form: Form) -> tuple[list[Any], Places]:
+    """What stands for arguments that are not there; of the others place, name, and a new shape."""
+    present: Places = []
+    for place, name in enumerate(CORE_AXES):
+        if name in form:
+            shape = form.flat(name)
+            present.append((place, name, None if shape == form.shapes[name] else shape))
+    return [form.absent.get(name) for name in CORE_AXES], present
+
+
+def entry_of(form: Form) -> np.ndarray:
     """Row of each array that each problem uses: int64, (arrays, batch_size)."""
-    count = problem.batch_size
-    if count == 1:
+    if form.batch_size == 1:
         return ONE_PROBLEM
-    if len(problem.batch_shape) == 1 and count <= MOST_KEPT:
-        return plain_entry(count, *map(len, arrays))
-    entry = np.zeros((len(arrays), count), np.int64)
-    for place, array in enumerate(arrays):
-        if len(array) != 1:
-            entry[place] = problem.index(Data._fields[place])
-    entry.setflags(write=False)
-    return entry
+    return kept_entry(form) if form.batch_size <= MOST_KEPT else new_entry(form)
 
 
 @lru_cache(maxsize=16)
-def plain_entry(count: int, *lengths: int) -> np.ndarray:
-    """The same along one batch axis, for arrays of so many entries: one, or one a problem."""
-    entry = np.zeros((len(lengths), count), np.int64)
-    entry[[length != 1 for length in lengths]] = np.arange(count)
+def kept_entry(form: Form) -> np.ndarray:
+    """The same; kept."""
+    return new_entry(form)
+
+
+def new_entry(form: Form) -> np.ndarray:
+    """The same, made anew."""
+    entry = np.zeros((len(CORE_AXES), form.batch_size), np.int64)
+    for place, name in enumerate(CORE_AXES):
+        if name in form and form.flat(name)[0] != 1:
+            entry[place] = form.index(name)
     entry.setflags(write=False)
     return entry
 
 
 def sizes_of(problem: Problem) -> Sizes:
     """Sizes, and the ranges of rows of [G; I] that have an upper and a lower side."""
-    n, m, p = problem.n, problem.m, problem.p
-    has_box = problem.lb is not None or problem.ub is not None
-    first = (0 if problem.h is not None else m, 0 if problem.h_lower is not None else m)
-    last = (m + n * (problem.ub is not None), m + n * (problem.lb is not None))
+    return sizes_in(problem.form)
+
+
+@lru_cache(maxsize=256)
+def sizes_in(form: Form) -> Sizes:
+    """The same; kept."""
+    n, m, p = form.n, form.m, form.p
+    has_box = "lb" in form or "ub" in form
+    first = (0 if "h" in form else m, 0 if "h_lower" in form else m)
+    last = (m + n * ("ub" in form), m + n * ("lb" in form))
     return Sizes(n, m, p, m + n * has_box, first, last)

@@ -66,6 +66,8 @@ def touches(right: Vectors) -> np.ndarray:
 
 def without_absent_box(solution: Solution, vectors: Vectors) -> Vectors:
     """No room for z_box where there are no bounds."""
-    problem = solution.problem
-    has_box = problem.lb is not None or problem.ub is not None
-    return vectors if has_box else vectors._replace(z_box=vectors.z_box[:, :0])
+    form = solution.problem.form
+    if "lb" in form or "ub" in form:
+        return vectors
+    x, z, y, z_box = vectors
+    return Vectors(x, z, y, z_box[:, :0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from qpcore import cpu, cpu_gradients, devices
@@ -15,11 +17,11 @@ from qpcore.kernels.transfer import Vectors
 from qpcore.kernels.workspace import Certificate
 from qpcore.linear import F64, UNASKED, Linear, rules_of, sides, touches, without_absent_box
 from qpcore.rooms import Kept, Saved, own_in
-from qpcore.settings import Untrusted
+from qpcore.settings import Settings, Untrusted
 from qpcore.solution import Solution
 from qpcore.solving import LEAST_ALONE, shares_matrices, threads_for
 from qpcore.stages import stages_of, way_in
-from qpcore.status import Status
+from qpcore.status import Status, all_solved
 from qpcore.untrusted import apply_policy
 from qpcore.verdict import trust_of
 
@@ -100,8 +102,8 @@ def run_dual(
     memory: Workspaces | None = None,
 ) -> tuple[Found, bool]:
     """In the dual form, with the factors in memory; where Q has no inverse, condensed."""
-    problem = solution.problem
-    data, sizes, rules = data_of(problem), sizes_of(problem), rules_of_dual(solution)
+    problem, rules = solution.problem, rules_of_dual(solution.problem.dtype, solution.settings)
+    data, sizes = data_of(problem), sizes_of(problem)
     threads = threads_for(problem, solution.settings)
     found, done = cpu_gradients.adjoint_of_duals(
         data, sizes, rules, answer, right, threads, own, memory
@@ -114,7 +116,7 @@ def run_kept(
     solution: Solution, answer: Vectors, right: Vectors, own: Own | None, factors: np.ndarray
 ) -> tuple[Found, bool]:
     """By the factors of packs that the solve has kept; where they do not serve, without."""
-    problem, rules = solution.problem, rules_of_dual(solution)
+    problem, rules = solution.problem, rules_of_dual(solution.problem.dtype, solution.settings)
     narrow = problem.dtype != factors.dtype  # float32, whose factors are in float64
     own = None if narrow else own
     threads = threads_for(problem, solution.settings)
@@ -130,10 +132,11 @@ def run_kept(
     return found, own is not None
 
 
-def rules_of_dual(solution: Solution) -> Rules:
+@lru_cache(maxsize=64)
+def rules_of_dual(dtype: np.dtype, settings: Settings) -> Rules:
     """With the regularisation of a solve in the dual form, which is in float64."""
-    stage = stages_of(solution.problem.dtype, solution.settings, "dual")[0]
-    rounding = F64.type(rules_of(solution.problem.dtype).rounding)
+    stage = stages_of(dtype, settings, "dual")[0]
+    rounding = F64.type(rules_of(dtype).rounding)
     return rules_of(F64)._replace(rho=stage.floor, delta=stage.delta, rounding=rounding)
 
 
@@ -173,9 +176,9 @@ def redo(
 
 def failures(solution: Solution) -> np.ndarray | None:
     """(batch,) bool, True where there is no answer to differentiate; None if that is nowhere."""
-    status = solution.status.reshape(solution.problem.batch_size)
-    if not np.count_nonzero(status):  # all SOLVED, which is zero
+    if all_solved(solution.status):
         return None
+    status = solution.status.reshape(solution.problem.batch_size)
     failed = (status != SOLVED) & (status != MAX_ITERATIONS)
     return failed if failed.any() else None
 
@@ -183,7 +186,9 @@ def failures(solution: Solution) -> np.ndarray | None:
 def answer_of(solution: Solution, failed: np.ndarray | None) -> Vectors:
     """x, z, y, z_box as (batch, ·) arrays, zero in failed problems."""
     parts = [solution.x, solution.z, solution.y, solution.z_box]
-    if parts[0].ndim != 2:
+    if parts[0].ndim == 1:
+        parts = [part[None] for part in parts]
+    elif parts[0].ndim != 2:
         batch = solution.problem.batch_size
         parts = [part.reshape(batch, part.shape[-1]) for part in parts]
     if failed is not None:

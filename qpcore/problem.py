@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from qpcore.arguments import CORE_AXES, NO_LIMIT, broadcasts, layout_of, lead_of
-from qpcore.arrays import as_array, common_dtype, compact, made
+from qpcore.arrays import F32, F64, as_array, common_dtype, compact, made, once
 from qpcore.errors import ProblemError
+from qpcore.forms import Form, form_as_given, form_of
 from qpcore.libraries import library_of
 
 
@@ -89,6 +86,11 @@ class Problem:
     @classmethod
     def of(cls, given: dict[str, Any]) -> Problem:
         """What `parse` makes of its arguments, by name and in its order."""
+        return as_given(given) or cls._converted(given)
+
+    @classmethod
+    def _converted(cls, given: dict[str, Any]) -> Problem:
+        """The same for arguments of any kind."""
         arrays = {k: as_array(k, value) for k, value in given.items() if value is not None}
         shapes = {k: array.shape for k, array in arrays.items()}
         cores, batch_shape = layout_of(*shapes.items())
@@ -97,22 +99,33 @@ class Problem:
         for name, core in cores.items():
             fields[name] = compact(arrays[name], core, dtype)
         given_shapes = shapes if len(cores) == len(shapes) else {k: shapes[k] for k in cores}
-        return made(cls, **fields, batch_shape=batch_shape, given_shapes=given_shapes)
+        return made(cls, fields | {"batch_shape": batch_shape, "given_shapes": given_shapes})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the form, which copies find anew."""
+        return {name: value for name, value in self.__dict__.items() if name != "form"}
+
+    @once
+    def form(self) -> Form:
+        """What the arguments are like."""
+        arrays = {name: getattr(self, name) for name in CORE_AXES}
+        named = [(name, tuple(v.shape)) for name, v in arrays.items() if v is not None]
+        return form_of(self.dtype, self.batch_shape, *named)
 
     @property
     def n(self) -> int:
         """Number of variables."""
-        return self.Q.shape[-1]
+        return self.form.n
 
     @property
     def m(self) -> int:
         """Number of rows of G."""
-        return 0 if self.G is None else self.G.shape[-2]
+        return self.form.m
 
     @property
     def p(self) -> int:
         """Number of rows of A."""
-        return 0 if self.A is None else self.A.shape[-2]
+        return self.form.p
 
     @property
     def dtype(self) -> np.dtype:
@@ -122,7 +135,7 @@ class Problem:
     @property
     def batch_size(self) -> int:
         """Number of problems: 1 for batch shape ()."""
-        return math.prod(self.batch_shape)
+        return self.form.batch_size
 
     def on_host(self) -> Problem:
         """The same with NumPy arrays."""
@@ -140,17 +153,7 @@ class Problem:
         infinity.
         """
         array = getattr(self, name)
-        if array is None:
-            return _absent(self.n, self.m, self.p, self.dtype)[name]
-        return _one_axis(array, len(CORE_AXES[name]))
-
-    def all_compact(self) -> list[np.ndarray]:
-        """The distinct data of all arguments, in the order of `CORE_AXES`."""
-        absent, given = _absent(self.n, self.m, self.p, self.dtype), self.__dict__
-        return [
-            absent[name] if given[name] is None else _one_axis(given[name], len(axes))
-            for name, axes in CORE_AXES.items()
-        ]
+        return self.form.absent[name] if array is None else array.reshape(self.form.flat(name))
 
     def tangent(self, name: str, value: Any) -> np.ndarray:
         """Check a tangent of an argument: its batch axes must broadcast to the problem's.
@@ -180,36 +183,29 @@ class Problem:
 
     def index(self, name: str) -> np.ndarray:
         """Row of ``compact(name)`` that each problem uses: int64, (batch_size,), in C order."""
-        array = getattr(self, name)
-        lead = () if array is None else lead_of(name, array.shape)
-        # The two common cases by themselves: broadcasting took a sixth of a solve of one problem.
-        if math.prod(lead) == 1:
-            return np.zeros(self.batch_size, np.int64)
-        if lead == self.batch_shape:
-            return np.arange(self.batch_size, dtype=np.int64)
-        rows = np.arange(math.prod(lead), dtype=np.int64).reshape(lead)
-        return np.broadcast_to(rows, self.batch_shape).reshape(self.batch_size)
+        return self.form.index(name)
 
 
-@lru_cache(maxsize=64)
-def _absent(n: int, m: int, p: int, dtype: np.dtype) -> Mapping[str, np.ndarray]:
-    """What stands for arguments that are not there; kept, like `layout_of`."""
-    sizes, arrays = {"n": n, "m": m, "p": p}, {}
-    for name, axes in CORE_AXES.items():
-        if name in NO_LIMIT or sizes[axes[0]] == 0:  # others are never absent
-            core = [sizes[axis] for axis in axes]
-            arrays[name] = np.full((1, *core), NO_LIMIT.get(name, 0.0), dtype)
-            arrays[name].flags.writeable = False
-    return MappingProxyType(arrays)
+def as_given(given: dict[str, Any]) -> Problem | None:
+    """The problem of arguments that are as it keeps them, NumPy arrays of one dtype; else None.
 
-
-def _one_axis(array: np.ndarray, axes: int) -> np.ndarray:
-    """Flatten all but the last axes to one, in C order."""
-    lead = array.ndim - axes
-    if lead == 1:
-        return array
-    return (
-        array[None]
-        if lead == 0
-        else array.reshape(math.prod(array.shape[:lead]), *array.shape[lead:])
-    )
+    This is the usual case, in a third of the time that it takes to ask what they might be instead.
+    """
+    fields, shapes, dtype = dict(given), {}, getattr(given["Q"], "dtype", None)
+    if dtype is not F64 and dtype is not F32:
+        return None
+    for name, array in given.items():
+        if array is None:
+            continue
+        if type(array) is not np.ndarray or array.dtype is not dtype:
+            return None
+        flags, shapes[name] = array.flags, array.shape
+        if not (flags.c_contiguous and flags.aligned):
+            return None
+        fields[name] = view = array.view()
+        view.setflags(False)
+    form = form_as_given(dtype, *shapes.items())
+    if form is None:
+        return None
+    fields["batch_shape"], fields["given_shapes"], fields["form"] = form.batch_shape, shapes, form
+    return made(Problem, fields)

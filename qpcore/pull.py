@@ -6,7 +6,15 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from qpcore.gradients import MATRICES, add_gradients, own_gradients, room_for, sharing
+from qpcore.gradients import (
+    MATRICES,
+    Room,
+    add_gradients,
+    own_gradients,
+    room_for,
+    rooms_for,
+    sharing,
+)
 from qpcore.kernels.transfer import Vectors
 from qpcore.linear import sides
 from qpcore.linearise import linearise
@@ -30,28 +38,37 @@ def pull_back(
     solution: Solution, right: Vectors, wanted: frozenset[str]
 ) -> tuple[dict[str, np.ndarray], Trust]:
     """Gradients of those wanted, and how far they can be trusted; right sides are (batch, ·)."""
-    gradients, parts = room_for(solution.problem, wanted), parts_of(solution, wanted)
+    problem, parts = solution.problem, parts_of(solution, wanted)
+    rooms = rooms_for(problem, wanted)
+    gradients = room_for(rooms, problem.dtype)
     if len(parts) == 1:
-        return gradients, add_to(gradients, solution, right, solution.problem.batch_size == 1)
+        return gradients, add_to(gradients, rooms, solution, right, problem.batch_size == 1)
     trust = unknown(solution)
     for part in parts:
         views = {name: view(solution, name, v, part) for name, v in gradients.items()}
-        found = add_to(views, given_part(solution, part), Vectors(*(v[part] for v in right)))
+        some, cotangents = given_part(solution, part), Vectors(*(v[part] for v in right))
+        found = add_to(views, rooms_for(some.problem, wanted), some, cotangents)
         for name, whole in vars(trust).items():
             whole[part] = getattr(found, name)
     return gradients, trust
 
 
 def add_to(
-    gradients: dict[str, np.ndarray], solution: Solution, right: Vectors, alone: bool = False
+    gradients: dict[str, np.ndarray],
+    rooms: tuple[Room, ...],
+    solution: Solution,
+    right: Vectors,
+    alone: bool = False,
 ) -> Trust:
     """Write or add the gradients of these problems, and say how far they can be trusted."""
-    problem, own = solution.problem, own_gradients(gradients, solution.problem)
+    problem, own = solution.problem, own_gradients(gradients, rooms)
     linear = linearise(solution, right, alone=alone, own=own_in(own, problem.dtype))
     upper = linear.upper
+    if linear.written and len(own) == len(gradients):
+        return linear.trust
     if linear.written:
         gradients = {name: v for name, v in gradients.items() if name not in own}
-        upper = sides(linear.at) if gradients else upper
+        upper = sides(linear.at)
     if gradients:
         threads = threads_for(problem, solution.settings)
         add_gradients(gradients, problem, linear.at, linear.found, upper, threads)
@@ -64,8 +81,8 @@ def parts_of(solution: Solution, wanted: frozenset[str]) -> list[slice]:
     That is so if problems have matrices of their own. Those that share one along some axes only
     stay together, and so do those that one error message is to count.
     """
-    problem = solution.problem
-    count, n, m, p = problem.batch_size, problem.n, problem.m, problem.p
+    problem, form = solution.problem, solution.problem.form
+    count, n, m, p = form.batch_size, form.n, form.m, form.p
     step = max(1, AT_A_TIME // (ALIVE * (2 * n + m + p)))
     if count <= step or solution.settings.untrusted is Untrusted.RAISE:
         return [slice(0, count)]

@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections import deque
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from qpcore.kernels.outer import LEAST_PAST_CACHE, NEAR, Own
 from qpcore.kernels.pack import PACK_BYTES
 from qpcore.kernels.sift import Sifted
 from qpcore.kernels.transfer import Result, Vectors
-from qpcore.kernels.workspace import NOTES, Certificate, Sizes, elements
+from qpcore.kernels.workspace import CERTIFIED, NOTES, Sizes, elements
 
 # Gradients of large matrices are written past the cache if their rows have so many numbers: short
 # rows have few whole lines, and to put them together first gained nothing.
@@ -30,43 +31,48 @@ LEAST_ROW = 32
 # take as long to write as they save.
 MOST_SAVED, MOST_KEPT = 1 << 28, 1 << 27
 
+INT8, INT32 = np.dtype(np.int8), np.dtype(np.int32)
+
 # Axes of the arrays of Own, which are those of Q, q, G, h, A, b, lb, ub, h_lower.
 AXES = 3, 2, 3, 2, 3, 2, 2, 2, 2
+PLACES = {name: place for place, name in enumerate(Own._fields)}
 
 
 def empty_result(batch: int, sizes: Sizes, dtype: np.dtype, traced: int) -> Result:
     """Room for the answers and outcomes of every problem, which all are still to be solved."""
-    status, iterations = np.empty(batch, np.int8), np.zeros(batch, np.int32)
+    n, m, p, empty = sizes.n, sizes.m, sizes.p, np.empty
+    vectors = [empty((batch, width), dtype) for width in (n, m, p, n)]
+    status, iterations = empty(batch, INT8), np.zeros(batch, INT32)
     status.fill(RUNNING)
-    widths = sizes.n, sizes.m, sizes.p, sizes.n
-    vectors = [np.empty((batch, width), dtype) for width in widths]
-    return Result._make([*vectors, status, iterations, np.empty((batch, traced, NOTES), dtype)])
+    return Result._make([*vectors, status, iterations, empty((batch, traced, NOTES), dtype)])
 
 
 def empty_derivative(batch: int, sizes: Sizes, dtype: np.dtype) -> Derivative:
     """Room for what `adjoint` finds of every problem."""
-    widths = sizes.n, sizes.m, sizes.p, sizes.rows - sizes.m  # no z_box where there are no bounds
-    adjoint = Vectors._make([np.empty((batch, width), dtype) for width in widths])
-    answer = Vectors._make([np.empty((batch, width), dtype) for width in widths])
-    return Derivative(adjoint, answer, np.empty((batch, len(Certificate._fields)), dtype))
+    n, m, p, box = sizes.n, sizes.m, sizes.p, sizes.rows - sizes.m  # no z_box without bounds
+    shapes = (batch, n), (batch, m), (batch, p), (batch, box)
+    adjoint = Vectors._make([np.empty(shape, dtype) for shape in shapes])
+    answer = Vectors._make([np.empty(shape, dtype) for shape in shapes])
+    return Derivative(adjoint, answer, np.empty((batch, CERTIFIED), dtype))
 
 
 def own_in(gradients: dict[str, np.ndarray], dtype: np.dtype) -> Own:
     """Where gradients go of arguments that each problem has for itself: (batch, ...), by name."""
     own = nothing_of(dtype)
-    return own._replace(**gradients, shifts=shifts_of(own, gradients)) if gradients else own
+    if not gradients:
+        return own
+    arrays: list[Any] = list(own)
+    for name, out in gradients.items():
+        arrays[PLACES[name]] = out
+    Q, _, G, _, A, *_ = arrays
+    arrays[-1] = shift_of(Q), shift_of(G), shift_of(A)
+    return Own._make(arrays)
 
 
 @lru_cache(maxsize=2)
 def nothing_of(dtype: np.dtype) -> Own:
     """What stands for gradients that nobody asks for."""
     return Own._make([*(np.empty((0,) * axes, dtype) for axes in AXES), (NEAR, NEAR, NEAR)])
-
-
-def shifts_of(own: Own, gradients: dict[str, np.ndarray]) -> tuple[int, int, int]:
-    """The shifts of Q, G and A."""
-    matrices = {"Q": own.Q, "G": own.G, "A": own.A} | gradients
-    return shift_of(matrices["Q"]), shift_of(matrices["G"]), shift_of(matrices["A"])
 
 
 def shift_of(out: np.ndarray) -> int:
@@ -203,7 +209,8 @@ def make_room(saved: Saved | Kept, size: int) -> None:
 def used_before(count: int, dtype: np.dtype) -> np.ndarray:
     """(count,) numbers, whatever they are, in memory that was used before if there is some."""
     raw = reuse.empty((count + PACK_BYTES // dtype.itemsize,), dtype)
-    shift = -raw.ctypes.data % PACK_BYTES // dtype.itemsize
+    place = raw.__array_interface__["data"][0]
+    shift = -place % PACK_BYTES // dtype.itemsize
     return raw[shift : shift + count]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from qpcore import cpu, devices, rooms, there
+from qpcore.answers import in_batch, room_for
 from qpcore.arrays import F64, made
 from qpcore.errors import ProblemError
 from qpcore.handover import data_of, sizes_of
@@ -23,8 +24,8 @@ from qpcore.promise import take_back
 from qpcore.rooms import Kept, Saved
 from qpcore.settings import Settings
 from qpcore.solution import Solution
-from qpcore.stages import interior_stages, parameters_of
-from qpcore.status import Status
+from qpcore.stages import interior_stages, plan_of
+from qpcore.status import Status, all_solved
 from qpcore.trace import Trace
 
 # From so many variables and equations on a single problem is solved and differentiated by itself,
@@ -47,39 +48,36 @@ def solve_problem(
     `alone`: there is one problem, and it need not have the bits that it has in a larger batch.
     `keep`: factors of packs are worth keeping for derivatives.
     """
-    data, sizes, traced = data_of(problem), sizes_of(problem), bool(settings.trace)
-    doubtful = saved = None
+    data, traced, doubtful, saved = data_of(problem), bool(settings.trace), None, None
     if device == "cuda":
         gpu, stages = devices.gpu_driver(), interior_stages(problem.dtype, settings)
-        result = gpu.solve(data, sizes, stages, traced)
+        result = gpu.solve(data, sizes_of(problem), stages, traced)
+        answer = in_batch(result, problem.batch_shape)
     else:
         alone = alone and problem.n + problem.p >= LEAST_ALONE
-        stages = parameters_of(problem, settings, alone)
+        sizes, stages, way, iterates = plan_of(problem, settings, alone)
         saved = None if traced else room_to_save(problem, sizes, stages[0], alone, keep)
-        threads = threads_for(problem, settings)
-        result = cpu.solve(data, sizes, stages, threads, traced, alone, saved)
+        threads, room = threads_for(problem, settings), room_for(problem.form, iterates)
+        result = room.result
+        cpu.solve_into(result, data, sizes, stages, threads, alone, saved, way)
         doubtful = take_doubt(result.status)
-    batch = problem.batch_shape
-    trace = trace_of(result, batch) if traced else None
-    answer = result[:6]
-    if batch == ():
-        answer = [array[0, ...] for array in answer]
-    elif len(batch) > 1:
-        answer = [array.reshape(*batch, *array.shape[1:]) for array in answer]
+        answer = room.take()
     x, z, y, z_box, status, iterations = answer
     solution = made(
         Solution,
-        x=x,
-        z=z,
-        y=y,
-        z_box=z_box,
-        status=status,
-        iterations=iterations,
-        problem=problem,
-        settings=settings,
-        trace=trace,
-        device=device,
-        saved=saved,
+        {
+            "x": x,
+            "z": z,
+            "y": y,
+            "z_box": z_box,
+            "status": status,
+            "iterations": iterations,
+            "problem": problem,
+            "settings": settings,
+            "trace": trace_of(result, problem.batch_shape) if traced else None,
+            "device": device,
+            "saved": saved,
+        },
     )
     if device == "cuda" or doubtful is not None:
         take_back(solution, doubtful)
@@ -117,7 +115,7 @@ def shares_matrices(problem: Problem) -> bool:
 
 def take_doubt(status: np.ndarray) -> np.ndarray | None:
     """Make SOLVED of IN_DOUBT; (B,) bool, where that was so, None for nowhere."""
-    if not np.count_nonzero(status):  # all SOLVED, which is zero
+    if all_solved(status):
         return None
     doubtful = status == IN_DOUBT
     if not np.count_nonzero(doubtful):
@@ -128,7 +126,7 @@ def take_doubt(status: np.ndarray) -> np.ndarray | None:
 
 def threads_for(problem: Problem, settings: Settings) -> int:
     """How many threads to use; a single problem does not ask, which takes four microseconds."""
-    return settings.thread_count() if problem.batch_size > 1 else 1
+    return settings.thread_count() if problem.form.batch_size > 1 else 1
 
 
 def solve_there(given: dict[str, Any], settings: Settings) -> Solution:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
-from qpcore.cpu import MOST_IN_PACKS
+from qpcore.cpu import MOST_IN_PACKS, Way, way_of
+from qpcore.forms import Form
+from qpcore.handover import sizes_in
 from qpcore.kernels.certificate import ACTIVE_SET, COLD, DESCENT_RAY, DUAL, FARKAS_RAY, MINIMUM
 from qpcore.kernels.doubt import CLEAR
 from qpcore.kernels.ipm import REAL, WHOLE, Parameters
+from qpcore.kernels.workspace import Sizes
 from qpcore.problem import Problem
 from qpcore.settings import Settings
 
@@ -106,31 +110,59 @@ MARGIN = {F64: 0.9, F32: 0.8}
 SHORTEN = 0.999
 
 
+class Plan(NamedTuple):
+    """How a problem is solved on the CPU: all that its numbers have no say in."""
+
+    sizes: Sizes
+    stages: tuple[Parameters, ...]
+    way: Way
+    """How the first stage goes over them."""
+    iterates: int
+    """How many are noted."""
+
+
+def plan_of(problem: Problem, settings: Settings, alone: bool) -> Plan:
+    """How a problem is solved on the CPU."""
+    way, most, traced = way_in(problem, settings, alone), settings.max_iterations, settings.trace
+    return kept_plan(problem.form, way, settings.tol, most, bool(traced), alone)
+
+
+@lru_cache(maxsize=256)
+def kept_plan(
+    form: Form, way: str, tol: float | None, most: int, traced: bool, alone: bool
+) -> Plan:
+    """The same; kept."""
+    sizes, stages = sizes_in(form), all_stages(form.dtype, tol, most, way)
+    first = stages[0]
+    iterates, kinds = first.max_iterations + 1 if traced else 0, (type(first.tol), form.dtype.type)
+    on_cpu = way_of(sizes, first.sought, first.steps, *kinds, iterates, alone)
+    return Plan(sizes, stages, on_cpu, iterates)
+
+
 def parameters_of(
     problem: Problem, settings: Settings, alone: bool = False
 ) -> tuple[Parameters, ...]:
     """Settings and constants of every stage; `alone`: each problem is solved by itself."""
-    return stages_of(problem.dtype, settings, way_in(problem, settings, alone))
+    return stages_of(problem.form.dtype, settings, way_in(problem, settings, alone))
 
 
 def way_in(problem: Problem, settings: Settings, alone: bool) -> str:
     """What comes before the interior-point method, a key of WAYS_IN."""
-    n, m, p = problem.n, problem.m, problem.p
-    boxed, one_sided = sides_of_bounds(problem)
+    return way_into(problem.form, settings.precision == "mixed", alone)
+
+
+@lru_cache(maxsize=256)
+def way_into(form: Form, mixed: bool, alone: bool) -> str:
+    """The same; kept."""
+    n, m, p = form.n, form.m, form.p
+    boxed, one_sided = "lb" in form or "ub" in form, ("lb" in form) != ("ub" in form)
     if m > 0 and m + p <= MOST_ROWS * n and not boxed:
         return "dual"
     if boxed and m == 0 and (p == 0 or (p == 1 and one_sided)):
         return "bounds"
     # float32 is no faster for problems that are not in packs (18)
     packs = n + p <= MOST_IN_PACKS and not alone
-    mixed = settings.precision == "mixed" and problem.dtype == F64 and packs
-    return "mixed" if mixed else "interior"
-
-
-def sides_of_bounds(problem: Problem) -> tuple[bool, bool]:
-    """Whether there are bounds, and on one side only."""
-    given = (problem.lb is not None) + (problem.ub is not None)
-    return given > 0, given == 1
+    return "mixed" if mixed and form.dtype == F64 and packs else "interior"
 
 
 def interior_stages(dtype: np.dtype, settings: Settings) -> tuple[Parameters, ...]:
@@ -140,12 +172,13 @@ def interior_stages(dtype: np.dtype, settings: Settings) -> tuple[Parameters, ..
 
 def stages_of(dtype: np.dtype, settings: Settings, way: str) -> tuple[Parameters, ...]:
     """All stages after a way in."""
-    return all_stages(dtype, settings.tolerance(dtype), int(settings.max_iterations), way)
+    return all_stages(dtype, settings.tol, settings.max_iterations, way)
 
 
 @lru_cache(maxsize=64)
-def all_stages(dtype: np.dtype, tol: float, most: int, way: str) -> tuple[Parameters, ...]:
-    """Every stage in full."""
+def all_stages(dtype: np.dtype, tol: float | None, most: int, way: str) -> tuple[Parameters, ...]:
+    """Every stage in full; kept."""
+    tol, most = Settings(tol=tol).tolerance(dtype), int(most)
     stages = *WAYS_IN[dtype][way], *((dtype, stage) for stage in STAGES[dtype])
     return tuple(in_full(precision, tol, most, stage) for precision, stage in stages)
 

@@ -11,9 +11,11 @@ import os
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 
+from qpcore.compilation import announced
 from qpcore.crew import ASLEEP, COUNT, FIELDS, FREE, LOOKS, NEXT, STATE, hold, serve
 from qpcore.rooms import aligned
 
@@ -120,6 +122,35 @@ class Parts(threading.local):
 counters = Parts()
 
 
+def one_part() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `run` ends in for a single part, by name of code that is `ready`: parts, boxes, hired.
+
+    Whoever calls that code at once saves 0.7 microseconds, of 20 that a solve of one problem takes.
+    """
+    parts = counters.numbers
+    parts[NEXT], parts[COUNT] = 0, 1
+    return parts, boxes, NOBODY
+
+
+ready: set[Any] = set()
+
+
+def run(
+    name: Any,
+    work: Callable[[int, np.ndarray, np.ndarray, np.ndarray], None],
+    count: int,
+    threads: int,
+    microseconds: float,
+) -> None:
+    """`share`, but the first time, when code of this name may have to be compiled, announce it."""
+    if name in ready:
+        share(work, count, threads, microseconds)
+        return
+    with announced(name):
+        share(work, count, threads, microseconds)
+    ready.add(name)
+
+
 def share(
     work: Callable[[int, np.ndarray, np.ndarray, np.ndarray], None],
     count: int,
@@ -134,7 +165,7 @@ def share(
     parts = counters.numbers
     parts[NEXT], parts[COUNT] = 0, count
     most = min(threads, count)
-    workers = min(most, int(count * microseconds / WORTH_SHARING))
+    workers = 1 if most == 1 else min(most, int(count * microseconds / WORTH_SHARING))
     if workers <= 1:
         work(1, parts, boxes, NOBODY)
         return

@@ -29,14 +29,8 @@ def trust_of(solution: Solution, certificate: Certificate, failed: np.ndarray | 
     margin, residual, condition, error = certificate
     error *= SAFETY
     trusted = (margin > least_margin(dtype, solution.settings.tol)) & (error <= MOST_ERROR[dtype])
-    return made(
-        Trust,
-        margin=margin,
-        residual=residual,
-        condition=condition,
-        error=error,
-        trusted=trusted,
-    )
+    numbers = {"margin": margin, "residual": residual, "condition": condition, "error": error}
+    return made(Trust, numbers | {"trusted": trusted})
 
 
 @lru_cache(maxsize=64)
@@ -49,4 +43,4 @@ def in_batch_shape(trust: Trust, shape: tuple[int, ...]) -> Trust:
     """(batch,) arrays in the batch's own shape."""
     if trust.margin.shape == shape:
         return trust
-    return made(Trust, **{name: part.reshape(shape) for name, part in vars(trust).items()})
+    return made(Trust, {name: part.reshape(shape) for name, part in vars(trust).items()})

@@ -16,6 +16,7 @@ LAYERS = {
     "qpcore.settings": "nouns",
     "qpcore.arrays": "nouns",
     "qpcore.arguments": "nouns",
+    "qpcore.forms": "nouns",
     "qpcore.problem": "nouns",
     "qpcore.solution": "nouns",
     "qpcore.sensitivity": "nouns",
@@ -49,6 +50,7 @@ LAYERS = {
     "qpcore.stages": "api",
     "qpcore.solving": "api",
     "qpcore.handover": "api",
+    "qpcore.answers": "api",
     "qpcore.closest": "api",
     "qpcore.sides": "api",
     "qpcore.closest_gradients": "api",
@@ -82,7 +84,7 @@ BELOW = {
 
 COMPILED = {"numpy", "scipy", "numba", "llvmlite"}
 OTHERS = {
-    "status": set(),
+    "status": {"numpy"},
     "nouns": {"numpy"},
     "plots": {"numpy", "matplotlib"},
     "kernels": COMPILED,
