@@ -71,10 +71,11 @@ def run(
     problem, saved = solution.problem, solution.saved
     if isinstance(saved, Kept) and saved.factors is not None:
         return run_kept(solution, answer, right, own, saved.factors)
-    memory = saved.workspaces() if isinstance(saved, Saved) else None
-    if memory:
-        with saved.lock:
-            return run_dual(solution, answer, right, own, memory)
+    if isinstance(saved, Saved):
+        memory = saved.workspaces()
+        if memory:
+            with saved.lock:
+                return run_dual(solution, answer, right, own, memory)
     rules = rules_of(problem.dtype)
     arguments = data_of(problem), sizes_of(problem), rules, answer, right
     if solution.device == "cuda":

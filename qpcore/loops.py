@@ -241,7 +241,8 @@ def differentiate_wholes_of_groups(
     cotangents, derivative, own, kept, memory, done, sizes, rules, parts, worker
 ):
     """A worker's part of it."""
-    team, slots, packs = team_of_one(), slots_in(memory.block), as_packs(kept)
+    team, slots = team_of_one(), slots_in(memory.block)
+    packs = as_packs(kept)  # pyright: ignore[reportCallIssue]
     mine = as_elements(workspace_of(memory, worker))  # pyright: ignore[reportCallIssue]
     room = carve_room(mine, sizes.n, sizes.m, sizes.p)
     group = claim(parts)  # pyright: ignore[reportCallIssue]

@@ -6,7 +6,7 @@ Nothing is refined, and no data are read: the solve has found the factor good en
 from collections import namedtuple
 
 from qpcore.kernels.binding import lined_up
-from qpcore.kernels.known import certify_known
+from qpcore.kernels.known import ERROR, MARGIN, RESIDUAL, certify_known
 from qpcore.kernels.machine import kernel, larger, like, where
 from qpcore.kernels.packed import as_floats, as_matrix, own_entry
 from qpcore.kernels.refine import copy, set_zero
@@ -66,8 +66,8 @@ def differentiate_known(work, rules, sizes, team):
         at.y[i], found = right[sizes.n + i], larger(found, abs(right[sizes.n + i]))
     for i in range(len(v)):
         at.v[int(dual.order[i])], found = v[i], larger(found, abs(v[i]))
-    known = dual.known
-    certify_known(outcome.certificate, known[1], known[2], known[3], given, found, rules)
+    known = dual.known[MARGIN], dual.known[RESIDUAL], dual.known[ERROR]
+    certify_known(outcome.certificate, *known, given, found, rules)
     to_original(at, scale, like(1, cost) / cost, sizes, team)
 
 
@@ -105,7 +105,7 @@ def differentiate_whole(kept, group, room, rules, sizes):
         v[first + i] = where(there, -own_entry(rows, k, zero) * kept[group, place.rows + i], zero)
     given = largest_of(v)
     solve_whole(kept, group, place, v, room.spare, rules.delta, sizes)
-    known = kept[group, 1], kept[group, 2], kept[group, 3]
+    known = kept[group, MARGIN], kept[group, RESIDUAL], kept[group, ERROR]
     certify_known(room.certificate, *known, given, largest_of(v), rules)
     for j in range(n):
         room.x[j] = v[j] * kept[group, place.x + j]
