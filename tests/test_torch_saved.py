@@ -13,7 +13,7 @@ from qpcore import cpu
 
 saved = pytest.importorskip("torch_bridge.saved", reason="needs PyTorch")
 
-FORMS = [(Form(cpu.MOST_IN_PACKS + 2, 20, 2), (2,)), (Form(30, 12), ())]
+FORMS = [(Form(cpu.MOST_IN_PACKS + 2, 20, 2), (2,)), (Form(30, 12), ()), (Form(10, 6, 1), (9,))]
 
 
 @pytest.fixture
@@ -37,14 +37,29 @@ def test_backward_uses_what_the_solve_saved(form, batch, recalled):
     x.sum().backward()
     assert len(recalled) == 1
     assert recalled[0] is not None
-    solution = qpcore.solve(**data)
+    solution = qpcore.solve(**data, keep_factors=True)
     gradients = qpcore.vjp(solution, dx=np.ones(solution.x.shape))
     for name, tensor in given.items():
         np.testing.assert_array_equal(tensor.grad.numpy(), getattr(gradients, name))
 
 
-def test_second_derivatives_and_forward_mode_use_it_too(recalled):
-    given = tensors(drawn(FORMS[1][0], 181, ()).data)
+@pytest.mark.parametrize(
+    ("learned", "grad", "kept"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_small_problems_keep_factors_if_somebody_may_differentiate(learned, grad, kept):
+    given = tensors(drawn(FORMS[2][0], 183, FORMS[2][1]).data)
+    for tensor in given.values():
+        tensor.requires_grad_(learned)
+    before = len(saved._entries)
+    with torch.set_grad_enabled(grad):
+        result = solve_qp(**given)
+    assert len(saved._entries) == before + kept
+    del result
+
+
+@pytest.mark.parametrize(("form", "batch"), FORMS[1:], ids=str)
+def test_second_derivatives_and_forward_mode_use_it_too(form, batch, recalled):
+    given = tensors(drawn(form, 181, batch).data)
     x = solve_qp(**given)[0]
     (first,) = torch.autograd.grad(x.pow(2).sum(), given["q"], create_graph=True)
     first.sum().backward()
