@@ -32,6 +32,8 @@ ON_CPU = {
     "dual.py",
     "search.py",
     "binding.py",
+    "bordered.py",
+    "quads.py",
     "system.py",
 }
 
