@@ -61,9 +61,9 @@ def solve(
         feasible one with ``Settings(infeasible="closest")``. With False, look at `Solution.status`.
     keep_factors : bool
         Keep the factors of small problems for `vjp`, where the method has some: strictly convex
-        float64 problems with few rows, without bounds, and with matrices of their own. Gradients
-        then take a fifth to a half of the time, and the solve 5 to 15 percent more, and half to all
-        of the memory of the data. Large and single problems keep theirs anyway. Only the last
+        problems with few rows, without bounds, and with matrices of their own. Gradients then take
+        a fifth to a half of the time, and the solve 5 to 15 percent more, and half to all of the
+        memory of the data. Large and single problems in float64 keep theirs anyway. Only the last
         digits of gradients change.
 
     Batch axes (*) broadcast against each other. An argument without them, or with an axis of size

@@ -172,6 +172,10 @@ def nowhere(dtype: np.dtype) -> np.ndarray:
     return np.empty((0, 0, 1), dtype)
 
 
+# So many entries of what a thread has saved are not worth a look for dead ones.
+FEW = 64
+
+
 class Recent(threading.local):
     """What a thread has saved, the oldest first, and how many bytes that is."""
 
@@ -179,7 +183,7 @@ class Recent(threading.local):
         self.saved: deque[tuple[weakref.ref[Saved | Kept], int]] = deque()
         self.bytes = 0
         self.enough = FEW
-        """So many entries are not worth a look for those that nobody holds any more."""
+        """Beyond so many entries it pays to forget those that nobody holds any more."""
 
     def tidy(self) -> None:
         """Forget what nobody holds any more."""
@@ -188,7 +192,6 @@ class Recent(threading.local):
         self.enough = FEW + 2 * len(self.saved)
 
 
-FEW = 64
 recent = Recent()
 
 
