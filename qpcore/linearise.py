@@ -160,12 +160,12 @@ def redo(
     if not len(left):
         return
     problem = solution.problem
-    data = data_of(problem)
-    data = cpu.contiguous(data._replace(entry=data.entry[:, left]))
+    data = data_of(problem, left)
     answer, right = (Vectors._make([v[left] for v in vectors]) for vectors in (answer, right))
     arguments = data, sizes_of(problem), rules_of(problem.dtype), answer, right
     given = own._asdict() if own else {}
-    room = {name: out[left] for name, out in given.items() if name in CORE_AXES and len(out)}
+    asked = {name: out for name, out in given.items() if name in CORE_AXES and len(out)}
+    room = {name: np.empty((len(left), *out.shape[1:]), out.dtype) for name, out in asked.items()}
     threads = threads_for(problem, solution.settings)
     rest = cpu_gradients.adjoint(*arguments, threads, alone, own_in(room, problem.dtype))
     wholes, pieces = ((*some.adjoint, *some.answer, some.certificate) for some in (found, rest))

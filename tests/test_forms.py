@@ -13,6 +13,7 @@ from problems import Form, known
 
 from qpcore import Problem, solve, vjp
 from qpcore.arguments import CORE_AXES
+from qpcore.handover import data_of
 from qpcore.problem import as_given
 
 FORMS = {
@@ -78,6 +79,23 @@ def test_forms_are_told_apart():
     problems = [Problem.parse(**some) for some in (arguments, *others)]
     assert len({problem.form for problem in problems}) == len(problems)
     assert Problem.parse(**data(seed=1)).form is problems[0].form
+
+
+SHARED = {"nothing": "", "matrices": "QG", "a limit": "h", "the objective": "Qq"}
+
+
+@pytest.mark.parametrize("lead", [(1, 1), (1, 3), (2, 1)])
+@pytest.mark.parametrize("shared", SHARED)
+def test_some_problems_find_their_arguments_as_all_do(shared, lead):
+    arguments, some = data("rows", (2, 3)), np.array([5, 0, 3])
+    for name in SHARED[shared]:
+        arguments[name] = arguments[name][: lead[0], : lead[1]]
+    problem = Problem.parse(**arguments)
+    whole, part = data_of(problem), data_of(problem, some)
+    assert np.array_equal(part.entry, whole.entry[:, some])
+    assert part.entry.flags.c_contiguous
+    for name in CORE_AXES:
+        assert np.array_equal(getattr(part, name), getattr(whole, name))
 
 
 @pytest.mark.parametrize(
