@@ -24,17 +24,20 @@ Places = list[tuple[int, str, tuple[int, ...] | None]]
 
 
 def data_of(problem: Problem, some: np.ndarray | None = None) -> Data:
-    """The problem as the drivers take it, read-only; only those at some places of the batch."""
+    """The problem as the drivers take it, read-only; of a batch, all or some of its problems.
+
+    `some`: int64, (count,), their places in the batch in C order, in the order in which they come.
+    """
     form, given = problem.form, problem.__dict__
     absent, present = places_of(form)
     arrays = absent.copy()
     for place, name, shape in present:
         array = given[name]
         arrays[place] = array if shape is None else array.reshape(shape)
-    if some is not None:
-        arrays.append(some_entries(form, some))
-    else:
+    if some is None:
         arrays.append(ONE_PROBLEM if form.batch_size == 1 else entry_of(form))
+    else:
+        arrays.append(some_entries(form, some))
     return Data._make(arrays)
 
 
@@ -64,16 +67,13 @@ def kept_entry(form: Form) -> np.ndarray:
 
 def new_entry(form: Form) -> np.ndarray:
     """The same, made anew."""
-    entry = np.zeros((len(CORE_AXES), form.batch_size), np.int64)
-    for place, name in enumerate(CORE_AXES):
-        if name in form and form.flat(name)[0] != 1:
-            entry[place] = form.index(name)
+    entry = some_entries(form, np.arange(form.batch_size))
     entry.setflags(write=False)
     return entry
 
 
 def some_entries(form: Form, some: np.ndarray) -> np.ndarray:
-    """Those of the problems at some places, in less time than those of a large batch take."""
+    """Row of each array that each problem at some places uses: int64, (arrays, len(some))."""
     entry = np.zeros((len(CORE_AXES), len(some)), np.int64)
     for place, name in enumerate(CORE_AXES):
         rows = form.flat(name)[0] if name in form else 1
