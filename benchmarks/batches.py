@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -27,11 +28,17 @@ class Qpcore(Peer):
         solution = self._solve(ready, keep_factors=True)
         return solution, qpcore.vjp(solution, dx)
 
+    @cached_property
+    def settings(self) -> Any:
+        """As whoever solves in a loop makes them: once."""
+        import qpcore
+
+        return qpcore.Settings(tol=TOLERANCE, threads=self.threads, precision=self.precision)
+
     def _solve(self, data: Data, keep_factors: bool = False) -> Any:
         import qpcore
 
-        settings = qpcore.Settings(tol=TOLERANCE, threads=self.threads, precision=self.precision)
-        return qpcore.solve(*data, settings=settings, throw=False, keep_factors=keep_factors)
+        return qpcore.solve(*data, settings=self.settings, throw=False, keep_factors=keep_factors)
 
     def read(self, data: Data, found: tuple) -> Answer:  # noqa: D102
         solution, pulled = found

@@ -82,11 +82,16 @@ def solve_into(
     alone: bool = False,
     saved: Saved | Kept | None = None,
     way: Way | None = None,
-) -> None:
-    """The same, into room for the result; `way`: how the first stage goes, if that is known."""
+) -> bool:
+    """The same, into room for the result; whether the first stage has solved all, without doubt.
+
+    `way`: how that stage goes, if this is known.
+    """
     solve_stage(data, result, sizes, stages[0], threads, alone, saved, way)
-    if not all_solved(result.status):
-        solve_rest(data, result, sizes, stages[1:], threads, alone)
+    if all_solved(result.status):
+        return True
+    solve_rest(data, result, sizes, stages[1:], threads, alone)
+    return False
 
 
 def solve_rest(
@@ -127,8 +132,10 @@ def solve_stage(
     if way is None:
         kind, traced = type(stage.tol), result.trace.shape[1]
         way = way_of(sizes, stage.sought, stage.steps, kind, data.Q.dtype.type, traced, alone)
-    memory = saved.memory if isinstance(saved, Saved) else None
-    room = (factors_in(saved, way.dtype),) if stage.sought == DUAL else ()
+    memory, room = None, way.room
+    if saved is not None:
+        memory = saved.memory if isinstance(saved, Saved) else None
+        room = (factors_in(saved, way.dtype),)
     groups = -(-len(result.status) // way.slots)
     if groups == 1 and way.name in ready:  # what `share_stage` comes to
         memory = memory or memory_of(way.numbers, way.dtype, way.slots, 1)
@@ -174,6 +181,8 @@ class Way(NamedTuple):
     """What is compiled for it, in words."""
     guesses: bool
     """Whether it finds no more than guesses: what float32 says of float64 data."""
+    room: tuple[np.ndarray, ...]
+    """Where factors go that nobody keeps, if there are some."""
 
 
 @lru_cache(maxsize=256)
@@ -190,7 +199,8 @@ def way_of(
     share = QUICK if sought in SOLVERS else min(1.0, steps / ITERATIONS)
     name = solver.__name__, kind_of(dtype, slots), np.dtype(data_kind)
     guesses = dtype.itemsize < np.dtype(data_kind).itemsize
-    return Way(solver, dtype, slots, numbers, share * cost(sizes), name, guesses)
+    room = (factors_in(None, dtype),) if sought == DUAL else ()
+    return Way(solver, dtype, slots, numbers, share * cost(sizes), name, guesses, room)
 
 
 def relaxed(

@@ -69,7 +69,9 @@ def form_of(
 
 
 @lru_cache(maxsize=256)
-def form_as_given(dtype: np.dtype, *named: tuple[str, tuple[int, ...]]) -> Form | None:
+def form_as_given(
+    dtype: np.dtype, names: tuple[str, ...], shapes: tuple[tuple[int, ...], ...]
+) -> Form | None:
     """The form of contiguous arguments that are compact as they came; None where some are not.
 
     Raises
@@ -77,6 +79,7 @@ def form_as_given(dtype: np.dtype, *named: tuple[str, tuple[int, ...]]) -> Form 
     ProblemError
         The shapes make no QP.
     """
+    named = tuple(zip(names, shapes, strict=True))
     cores, batch_shape = layout_of(*named)
     if any(name not in cores or len(shape) < len(cores[name]) for name, shape in named):
         return None  # no rows, or a single number for all of them

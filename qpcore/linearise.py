@@ -92,7 +92,7 @@ def needs_one_factor(solution: Solution, alone: bool) -> bool:
     problem = solution.problem
     if not (alone or cpu.are_large(problem.n, problem.p)) or problem.dtype != F64:
         return False
-    return way_in(problem, solution.settings, alone) == "dual" and shares_matrices(problem)
+    return way_in(problem, solution.settings, alone) == "dual" and shares_matrices(problem.form)
 
 
 def run_dual(

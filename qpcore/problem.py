@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
-from qpcore.arguments import CORE_AXES, NO_LIMIT, broadcasts, layout_of, lead_of
+from qpcore.arguments import CORE_AXES, NO_LIMIT, Shapes, broadcasts, layout_of, lead_of
 from qpcore.arrays import F32, F64, as_array, common_dtype, compact, made, once
 from qpcore.errors import ProblemError
 from qpcore.forms import Form, form_as_given, form_of
@@ -47,7 +48,7 @@ class Problem:
     """(*, m), lower limits of Gx."""
     batch_shape: tuple[int, ...]
     """All batch axes, broadcast against each other; () for a single problem."""
-    given_shapes: dict[str, tuple[int, ...]]
+    given_shapes: Shapes
     """Shape of each present argument as it came: expanded axes in full, () for a single number."""
 
     @classmethod
@@ -103,7 +104,8 @@ class Problem:
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the form, which copies find anew."""
-        return {name: value for name, value in self.__dict__.items() if name != "form"}
+        state = {name: value for name, value in self.__dict__.items() if name != "form"}
+        return state | {"given_shapes": dict(self.given_shapes)}
 
     @once
     def form(self) -> Form:
@@ -191,21 +193,24 @@ def as_given(given: dict[str, Any]) -> Problem | None:
 
     This is the usual case, in a third of the time that it takes to ask what they might be instead.
     """
-    fields, shapes, dtype = dict(given), {}, getattr(given["Q"], "dtype", None)
+    fields, names, shapes, dtype = dict(given), [], [], getattr(given["Q"], "dtype", None)
     if dtype is not F64 and dtype is not F32:
         return None
     for name, array in given.items():
         if array is None:
             continue
-        if type(array) is not np.ndarray or array.dtype is not dtype:
+        if type(array) is not ndarray or array.dtype is not dtype:
             return None
-        flags, shapes[name] = array.flags, array.shape
+        flags = array.flags
         if not (flags.c_contiguous and flags.aligned):
             return None
+        names.append(name)
+        shapes.append(array.shape)
         fields[name] = view = array.view()
         view.setflags(False)
-    form = form_as_given(dtype, *shapes.items())
+    form = form_as_given(dtype, tuple(names), tuple(shapes))
     if form is None:
         return None
-    fields["batch_shape"], fields["given_shapes"], fields["form"] = form.batch_shape, shapes, form
+    fields["batch_shape"], fields["given_shapes"] = form.batch_shape, form.shapes
+    fields["form"] = form
     return made(Problem, fields)

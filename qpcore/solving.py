@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -10,14 +12,14 @@ from qpcore import cpu, devices, rooms, there
 from qpcore.answers import in_batch, room_for
 from qpcore.arrays import F64, made
 from qpcore.errors import ProblemError
-from qpcore.handover import data_of, sizes_of
+from qpcore.forms import Form
+from qpcore.handover import data_of, sizes_in, sizes_of
 from qpcore.kernels.certificate import DUAL
 from qpcore.kernels.doubt import IN_DOUBT
-from qpcore.kernels.ipm import Parameters
 from qpcore.kernels.pack import lanes_of
 from qpcore.kernels.transfer import Result
 from qpcore.kernels.whole import elements_of_whole
-from qpcore.kernels.workspace import Sizes, elements_of_dual
+from qpcore.kernels.workspace import elements_of_dual
 from qpcore.problem import Problem
 from qpcore.problem_there import problem_of
 from qpcore.promise import take_back
@@ -25,7 +27,7 @@ from qpcore.rooms import Kept, Saved
 from qpcore.settings import Settings
 from qpcore.solution import Solution
 from qpcore.stages import interior_stages, plan_of
-from qpcore.status import Status, all_solved
+from qpcore.status import Status
 from qpcore.trace import Trace
 
 # From so many variables and equations on a single problem is solved and differentiated by itself,
@@ -48,21 +50,19 @@ def solve_problem(
     `alone`: there is one problem, and it need not have the bits that it has in a larger batch.
     `keep`: factors of packs are worth keeping for derivatives.
     """
-    data, traced, doubtful, saved = data_of(problem), bool(settings.trace), None, None
+    data, doubtful, saved, form = data_of(problem), None, None, problem.form
     if device == "cuda":
         gpu, stages = devices.gpu_driver(), interior_stages(problem.dtype, settings)
-        result = gpu.solve(data, sizes_of(problem), stages, traced)
-        answer = in_batch(result, problem.batch_shape)
+        result = gpu.solve(data, sizes_of(problem), stages, bool(settings.trace))
     else:
-        alone = alone and problem.n + problem.p >= LEAST_ALONE
+        alone = alone and form.n + form.p >= LEAST_ALONE
         sizes, stages, way, iterates = plan_of(problem, settings, alone)
-        saved = None if traced else room_to_save(problem, sizes, stages[0], alone, keep)
-        threads, room = threads_for(problem, settings), room_for(problem.form, iterates)
-        result = room.result
-        cpu.solve_into(result, data, sizes, stages, threads, alone, saved, way)
-        doubtful = take_doubt(result.status)
-        answer = room.take()
-    x, z, y, z_box, status, iterations = answer
+        make = maker_of_room(form, stages[0].sought, alone, keep)
+        saved = make() if make and not iterates else None
+        threads, result = threads_for(problem, settings), room_for(form, iterates)
+        if not cpu.solve_into(result, data, sizes, stages, threads, alone, saved, way):
+            doubtful = take_doubt(result.status)
+    x, z, y, z_box, status, iterations = in_batch(result, form.batch_shape)
     solution = made(
         Solution,
         {
@@ -74,7 +74,7 @@ def solve_problem(
             "iterations": iterations,
             "problem": problem,
             "settings": settings,
-            "trace": trace_of(result, problem.batch_shape) if traced else None,
+            "trace": trace_of(result, form.batch_shape) if settings.trace else None,
             "device": device,
             "saved": saved,
         },
@@ -84,39 +84,38 @@ def solve_problem(
     return solution
 
 
-def room_to_save(
-    problem: Problem, sizes: Sizes, stage: Parameters, alone: bool, keep: bool
-) -> Saved | Kept | None:
-    """Where a first stage in the dual form leaves its factors, if that pays.
+@lru_cache(maxsize=256)
+def maker_of_room(
+    form: Form, sought: int, alone: bool, keep: bool
+) -> Callable[[], Saved | Kept] | None:
+    """What makes room where a first stage in the dual form leaves its factors, if that pays.
 
     Problems by themselves keep their workspaces, which costs nothing, packs their factors where the
     caller says so.
     """
-    if stage.sought != DUAL:
+    if sought != DUAL:
         return None
-    n, m, p, rows = sizes[:4]
-    large, count = cpu.are_large(n, p), problem.batch_size
-    if alone or (large and not shares_matrices(problem)):
+    n, m, p, rows = sizes_in(form)[:4]
+    large, count = cpu.are_large(n, p), form.batch_size
+    if alone or (large and not shares_matrices(form)):
         size = elements_of_dual(n, m, p, rows)
-        fits = problem.dtype == F64 and F64.itemsize * count * size <= rooms.MOST_SAVED
-        return Saved(count, size, F64) if fits else None
-    if not keep or large or (count > 1 and shares_matrices(problem)):
+        fits = form.dtype == F64 and F64.itemsize * count * size <= rooms.MOST_SAVED
+        return partial(Saved, count, size, F64) if fits else None
+    if not keep or large or (count > 1 and shares_matrices(form)):
         return None
     size, slots = elements_of_whole(n, m, p), lanes_of(F64)
     groups = -(-count // slots)
     fits = F64.itemsize * groups * size * slots <= rooms.MOST_KEPT
-    return Kept(groups, size, F64, slots) if fits else None
+    return partial(Kept, groups, size, F64, slots) if fits else None
 
 
-def shares_matrices(problem: Problem) -> bool:
+def shares_matrices(form: Form) -> bool:
     """Whether all problems of the batch have the same Q, G and A."""
-    return all(len(problem.compact(name)) == 1 for name in "QGA")
+    return all(form.flat(name)[0] == 1 for name in "QGA" if name in form)
 
 
 def take_doubt(status: np.ndarray) -> np.ndarray | None:
     """Make SOLVED of IN_DOUBT; (B,) bool, where that was so, None for nowhere."""
-    if all_solved(status):
-        return None
     doubtful = status == IN_DOUBT
     if not np.count_nonzero(doubtful):
         return None
