@@ -61,7 +61,7 @@ def _shared_of(memory):
     return shared_of
 
 
-@kernel(inline=True, makes_arrays=True)
+@kernel(inline=True)
 def team_of(shared, memory):
     """The threads of this block."""
     return Block(small(cuda.threadIdx.x), small(cuda.blockDim.x), shared.scratch, memory)

@@ -29,6 +29,9 @@ PATIENCE = 2.0
 # A process that compiles for longer than this many seconds is taken for stopped.
 LONGEST_WAIT = 600.0
 
+# Sources of the loops, beside those of the kernels.
+LOOPS = "loops.py", "gradient_loops.py", "crew.py"
+
 _warm: set[Any] = set()
 
 # Compiled functions by the kind of their arguments.
@@ -47,7 +50,9 @@ def compiled(function: Callable) -> Any:
     options: Any = {"error_model": "numpy", "fastmath": FASTMATH, "_nrt": False}
     options |= {"cache": True, "nogil": True, "pipeline_class": DRIVERS}
     dispatcher: Any = njit(function, **options)
-    dispatcher._cache._cache_file._source_stamp = source_stamp("loops.py", "crew.py")
+    dispatcher._cache._cache_file._source_stamp = source_stamp(
+        "loops.py", "gradient_loops.py", "crew.py"
+    )
     _dispatchers.append(dispatcher)
     _share_work(dispatcher)
     return dispatcher

@@ -16,6 +16,7 @@ from qpcore.kernels.exact import VECTORS, Exact
 from qpcore.kernels.ipm import Parameters
 from qpcore.kernels.pack import lanes_of
 from qpcore.kernels.transfer import Result, Vectors
+from qpcore.kernels.whole import Whole
 from qpcore.kernels.workspace import Data, Sizes, elements, elements_of_dual
 from qpcore.loops import measure_range, relax_range, solve_active_sets, solve_duals, solve_range
 from qpcore.rooms import Kept, Saved, empty_result, factors_in, memory_for, memory_of
@@ -155,7 +156,7 @@ def share_stage(
     groups: int,
     threads: int,
     saved: Workspaces | None,
-    room: tuple[np.ndarray, ...],
+    room: tuple[Whole, ...],
     way: Way,
 ) -> None:
     """Take groups through a stage, shared among threads."""
@@ -181,7 +182,7 @@ class Way(NamedTuple):
     """What is compiled for it, in words."""
     guesses: bool
     """Whether it finds no more than guesses: what float32 says of float64 data."""
-    room: tuple[np.ndarray, ...]
+    room: tuple[Whole, ...]
     """Where factors go that nobody keeps, if there are some."""
 
 

@@ -12,19 +12,20 @@ import numpy as np
 from qpcore.compilation import call
 from qpcore.cpu import contiguous, cost, kind_of, slots_for
 from qpcore.crew import Workspaces
-from qpcore.kernels.adjoint import Derivative, Rules
-from qpcore.kernels.by_factor import elements_of_room
-from qpcore.kernels.outer import Own
-from qpcore.kernels.sift import LEAST_SIFTED
-from qpcore.kernels.transfer import Vectors
-from qpcore.kernels.workspace import Data, Sizes, elements, elements_of_dual
-from qpcore.loops import (
+from qpcore.gradient_loops import (
     differentiate_duals,
     differentiate_range,
     differentiate_sifted,
     differentiate_wholes,
     outer_products,
 )
+from qpcore.kernels.adjoint import Derivative, Rules
+from qpcore.kernels.by_factor import elements_of_room
+from qpcore.kernels.outer import Own
+from qpcore.kernels.sift import LEAST_SIFTED
+from qpcore.kernels.transfer import Vectors
+from qpcore.kernels.whole import Whole
+from qpcore.kernels.workspace import CERTIFIED, Data, Sizes, elements, elements_of_dual
 from qpcore.rooms import (
     empty_derivative,
     memory_of,
@@ -146,18 +147,20 @@ def adjoint_of_kept(
     cotangents: Vectors,
     threads: int,
     own: Own | None,
-    factors: np.ndarray,
+    factors: Whole,
 ) -> tuple[Derivative, np.ndarray]:
     """The same of packs by the factors that their solve has kept, and where these serve.
 
-    The answer stays as it is.
+    The answer stays as it is, and the gradient of q is the adjoint's x.
     """
-    (groups, _, slots), dtype = factors.shape, factors.dtype
+    groups, slots, dtype = len(factors.begins) - 1, factors.packs.shape[1], factors.packs.dtype
     own = own or own_in({}, dtype)
     answer, cotangents = contiguous(answer, dtype), contiguous(once(cotangents), dtype)
     batch = len(answer.x)
-    derivative, done = empty_derivative(batch, sizes, dtype), np.empty(batch, bool)
-    derivative = derivative._replace(answer=answer)
+    x = own.q if len(own.q) else np.empty((batch, sizes.n), dtype)  # which is its gradient
+    adjoint = Vectors(x, *[np.empty(part.shape, dtype) for part in answer[1:]])
+    certificate, done = np.empty((CERTIFIED, batch), dtype), np.empty(batch, bool)
+    derivative = Derivative(adjoint, answer, certificate)
     name = "gradients by kept factors", kind_of(dtype, slots)
 
     def work(workers: int, *crew: Any) -> None:
@@ -167,7 +170,7 @@ def adjoint_of_kept(
 
     written = OUTER * slots * (own.Q[:1].size + own.G[:1].size + own.A[:1].size)
     run(name, work, groups, threads, FACTORED * cost(sizes) + written)
-    return derivative, done
+    return Derivative(adjoint, answer, certificate.T), done
 
 
 def once(vectors: Vectors) -> Vectors:

@@ -200,7 +200,9 @@ def together(loop, arguments, boxes, hired):
 
     The loop claims parts until none is left. A helper that has not begun by then will not.
     """
-    code, place = job_of(loop, arguments)  # pyright: ignore[reportCallIssue]
+    code, place = 0, 0
+    if len(hired) > 0:
+        code, place = job_of(loop, arguments)  # pyright: ignore[reportCallIssue]
     for i in range(len(hired)):
         box = boxes[hired[i]]
         box[CODE], box[ARGUMENTS], box[WORKER] = code, place, i + 1

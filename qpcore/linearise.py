@@ -14,6 +14,7 @@ from qpcore.kernels.adjoint import Derivative as Found
 from qpcore.kernels.adjoint import Rules
 from qpcore.kernels.outer import Own
 from qpcore.kernels.transfer import Vectors
+from qpcore.kernels.whole import Whole
 from qpcore.kernels.workspace import Certificate
 from qpcore.linear import F64, UNASKED, Linear, rules_of, sides, touches, without_absent_box
 from qpcore.rooms import Kept, Saved, own_in
@@ -35,10 +36,12 @@ def linearise(
     doubtful: np.ndarray | None = None,
     alone: bool = False,
     own: Own | None = None,
+    only_own: bool = False,
 ) -> Linear:
     """Solve the KKT system at the answer for right-hand sides of shape (batch, ·).
 
     If all is well, and nothing would be done if it was not, gradients are written to `own` too.
+    `only_own`: nobody asks for anything else then, but how far they can be trusted.
 
     `alone`: there is one problem, and it need not have the bits that it has in a larger batch.
     Problems that failed have zeros if their right-hand sides are zero, else NaN. The policy of the
@@ -49,8 +52,9 @@ def linearise(
         own = None
     answer = without_absent_box(solution, answer_of(solution, failed))
     right_sides = without_absent_box(solution, right)
-    (found, at, certificate), written = run(solution, answer, right_sides, alone, own)
-    trust = trust_of(solution, Certificate._make(certificate.T.copy()), failed)
+    found, written = run(solution, answer, right_sides, alone, own, only_own and own is not None)
+    found, at, certificate = found
+    trust = trust_of(solution, Certificate._make(np.ascontiguousarray(certificate.T)), failed)
     if written:
         return Linear(at, UNASKED, found, trust, ~trust.trusted, True)
     suspects = ~trust.trusted
@@ -65,12 +69,17 @@ def linearise(
 
 
 def run(
-    solution: Solution, answer: Vectors, right: Vectors, alone: bool, own: Own | None
+    solution: Solution,
+    answer: Vectors,
+    right: Vectors,
+    alone: bool,
+    own: Own | None,
+    only_own: bool,
 ) -> tuple[Found, bool]:
     """The driver, on the problems of a solution, where they were solved; whether it wrote `own`."""
     problem, saved = solution.problem, solution.saved
     if isinstance(saved, Kept) and saved.factors is not None:
-        return run_kept(solution, answer, right, own, saved.factors)
+        return run_kept(solution, answer, right, own, only_own, saved.factors)
     if isinstance(saved, Saved):
         memory = saved.workspaces()
         if memory:
@@ -114,12 +123,17 @@ def run_dual(
 
 
 def run_kept(
-    solution: Solution, answer: Vectors, right: Vectors, own: Own | None, factors: np.ndarray
+    solution: Solution,
+    answer: Vectors,
+    right: Vectors,
+    own: Own | None,
+    only_own: bool,
+    factors: Whole,
 ) -> tuple[Found, bool]:
     """By the factors of packs that the solve has kept; where they do not serve, without."""
     problem, rules = solution.problem, rules_of_dual(solution.problem.dtype, solution.settings)
-    narrow = problem.dtype != factors.dtype  # float32, whose factors are in float64
-    own = None if narrow else own
+    narrow = problem.dtype != factors.packs.dtype  # float32, whose factors are in float64
+    own, only_own = (None, False) if narrow else (own, only_own)
     threads = threads_for(problem, solution.settings)
     found, done = cpu_gradients.adjoint_of_kept(
         sizes_of(problem), rules, answer, right, threads, own, factors
@@ -127,9 +141,9 @@ def run_kept(
     if narrow:
         found = in_dtype(found, problem.dtype)
     left = np.flatnonzero(~done)
-    if own is None or len(left):  # whoever has no use for `own` may write to the answer
+    if own is None or (len(left) and not only_own):  # somebody may write to the answer
         found = found._replace(answer=Vectors._make([part.copy() for part in found.answer]))
-    redo(solution, found, left, answer, right, False, own)
+    redo(solution, found, left, answer, right, False, own, only_own)
     return found, own is not None
 
 
@@ -155,8 +169,12 @@ def redo(
     right: Vectors,
     alone: bool,
     own: Own | None,
+    only_own: bool = False,
 ) -> None:
-    """Replace what was found of some problems, at these places, by what their data say."""
+    """Replace what was found of some problems, at these places, by what their data say.
+
+    `only_own`: nobody asks for anything but gradients in `own` and certificates.
+    """
     if not len(left):
         return
     problem = solution.problem
@@ -168,9 +186,11 @@ def redo(
     room = {name: np.empty((len(left), *out.shape[1:]), out.dtype) for name, out in asked.items()}
     threads = threads_for(problem, solution.settings)
     rest = cpu_gradients.adjoint(*arguments, threads, alone, own_in(room, problem.dtype))
-    wholes, pieces = ((*some.adjoint, *some.answer, some.certificate) for some in (found, rest))
-    for whole, piece in zip(wholes, pieces, strict=True):
-        whole[left] = piece
+    found.certificate[left] = rest.certificate
+    vectors = () if only_own else zip(found[:2], rest[:2], strict=True)
+    for wholes, pieces in vectors:
+        for whole, piece in zip(wholes, pieces, strict=True):
+            whole[left] = piece
     for name, piece in room.items():
         given[name][left] = piece
 

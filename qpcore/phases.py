@@ -48,7 +48,6 @@ from qpcore.kernels import (
     stopping,
     trace,
     transfer,
-    workspace,
 )
 from qpcore.kernels.machine import FASTMATH
 from qpcore.kernels.workspace import Work
@@ -226,8 +225,6 @@ def keep_all_apart() -> None:
     for function in all_kernels():
         inline = function.targetoptions.get("forceinline", False)
         replace(function, counting(function.py_func), inline)
-    replace(workspace.vector, instead.vector)
-    replace(workspace.matrix, instead.matrix)
     replace(factor.inverse_root, instead.inverse_root)
     for function in PHASES:
         keep_apart(function)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from functools import lru_cache
 
 import numpy as np
 
+from qpcore.arguments import CORE_AXES
+from qpcore.forms import Form
 from qpcore.gradients import (
     MATRICES,
     Room,
@@ -14,6 +17,7 @@ from qpcore.gradients import (
     room_for,
     rooms_for,
     sharing,
+    sharing_of,
 )
 from qpcore.kernels.transfer import Vectors
 from qpcore.linear import sides
@@ -62,9 +66,10 @@ def add_to(
 ) -> Trust:
     """Write or add the gradients of these problems, and say how far they can be trusted."""
     problem, own = solution.problem, own_gradients(gradients, rooms)
-    linear = linearise(solution, right, alone=alone, own=own_in(own, problem.dtype))
+    every, room = len(own) == len(gradients), own_in(own, problem.dtype)
+    linear = linearise(solution, right, alone=alone, own=room, only_own=every)
     upper = linear.upper
-    if linear.written and len(own) == len(gradients):
+    if linear.written and every:
         return linear.trust
     if linear.written:
         gradients = {name: v for name, v in gradients.items() if name not in own}
@@ -75,23 +80,36 @@ def add_to(
     return linear.trust
 
 
-def parts_of(solution: Solution, wanted: frozenset[str]) -> list[slice]:
+def parts_of(solution: Solution, wanted: frozenset[str]) -> tuple[slice, ...]:
     """Consecutive problems; all of them where vectors are little beside what they are made into.
 
     That is so if problems have matrices of their own. Those that share one along some axes only
     stay together, and so do those that one error message is to count.
     """
-    problem, form = solution.problem, solution.problem.form
+    problem, together = solution.problem, solution.settings.untrusted is Untrusted.RAISE
+    return parts_of_form(problem.form, wanted, together, *problem.given_shapes.items())
+
+
+@lru_cache(maxsize=256)
+def parts_of_form(
+    form: Form, wanted: frozenset[str], together: bool, *given: tuple[str, tuple[int, ...]]
+) -> tuple[slice, ...]:
+    """The same for arguments that were given in these shapes; kept."""
     count, n, m, p = form.batch_size, form.n, form.m, form.p
     step = max(1, AT_A_TIME // (ALIVE * (2 * n + m + p)))
-    if count <= step or solution.settings.untrusted is Untrusted.RAISE:
-        return [slice(0, count)]
-    entries = {name: sharing(problem, name).entries for name in wanted}
+    if count <= step or together:
+        return (slice(0, count),)
+    entries = {name: entries_of(shape, name, form.batch_shape) for name, shape in given}
     own = any(entries[name] > 1 for name in wanted if name in MATRICES)
-    mixed = any(number not in (1, count) for number in entries.values())
+    mixed = any(entries[name] not in (1, count) for name in wanted)
     if own or mixed:
-        return [slice(0, count)]
-    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+        return (slice(0, count),)
+    return tuple(slice(start, min(start + step, count)) for start in range(0, count, step))
+
+
+def entries_of(shape: tuple[int, ...], name: str, batch: tuple[int, ...]) -> int:
+    """How many entries of an argument there are along the batch axes with which it was given."""
+    return sharing_of(shape, len(CORE_AXES[name]), batch).entries
 
 
 def given_part(solution: Solution, part: slice) -> Solution:

@@ -15,15 +15,12 @@ from qpcore import reuse
 from qpcore.crew import Workspaces
 from qpcore.kernels.adjoint import Derivative
 from qpcore.kernels.certificate import RUNNING
-from qpcore.kernels.outer import LEAST_PAST_CACHE, NEAR, Own
+from qpcore.kernels.outer import LEAST_PAST_CACHE, LEAST_ROW, NEAR, TOGETHER, Own
 from qpcore.kernels.pack import PACK_BYTES
 from qpcore.kernels.sift import Sifted
 from qpcore.kernels.transfer import Result, Vectors
+from qpcore.kernels.whole import Whole
 from qpcore.kernels.workspace import CERTIFIED, NOTES, Sizes, elements
-
-# Gradients of large matrices are written past the cache if their rows have so many numbers: short
-# rows have few whole lines, and to put them together first gained nothing.
-LEAST_ROW = 32
 
 # Factors of problems by themselves are kept for derivatives up to so many bytes, of one solve and
 # of all that a thread has done lately: those of 32 problems of 500 variables and rows. Of packs not
@@ -76,10 +73,16 @@ def nothing_of(dtype: np.dtype) -> Own:
 
 
 def shift_of(out: np.ndarray) -> int:
-    """How many numbers into a line of the cache it begins, if it is to be written past it."""
-    if out.nbytes < LEAST_PAST_CACHE or out.shape[2] < LEAST_ROW:
+    """How many numbers into a line of the cache it begins, if it is to be written past it.
+
+    NEAR, if it is not, and TOGETHER, if whole lines are to be put together first.
+    """
+    if out.nbytes < LEAST_PAST_CACHE:
         return NEAR
-    return out.ctypes.data % PACK_BYTES // out.itemsize
+    shift = out.__array_interface__["data"][0] % PACK_BYTES // out.itemsize
+    if out.shape[2] >= LEAST_ROW:
+        return shift
+    return NEAR if shift else TOGETHER
 
 
 def room_for_sifted(sizes: Sizes, dtype: np.dtype, slots: int, workers: int) -> Sifted:
@@ -151,8 +154,9 @@ class Kept:
 
     def __init__(self, groups: int, size: int, dtype: np.dtype, slots: int) -> None:
         block = used_before(groups * size * slots, dtype)
-        self.factors: np.ndarray | None = block.reshape(groups, size, slots)
-        """(groups, elements, slots); None once they have been given up."""
+        begins = np.zeros(groups + 1, np.int64)
+        self.factors: Whole | None = Whole(block.reshape(-1, slots), begins)
+        """None once they have been given up."""
         make_room(self, block.nbytes)
 
     def give_up(self) -> None:
@@ -160,16 +164,16 @@ class Kept:
         self.factors = None
 
 
-def factors_in(saved: Saved | Kept | None, dtype: np.dtype) -> np.ndarray:
-    """Where factors of packs go, (groups, elements, slots); without groups if nobody keeps them."""
+def factors_in(saved: Saved | Kept | None, dtype: np.dtype) -> Whole:
+    """Where factors of packs go; there is no room if nobody keeps them."""
     factors = saved.factors if isinstance(saved, Kept) else None
-    return nowhere(dtype) if factors is None else factors
+    return factors or nowhere(dtype)
 
 
 @lru_cache(maxsize=2)
-def nowhere(dtype: np.dtype) -> np.ndarray:
+def nowhere(dtype: np.dtype) -> Whole:
     """What stands for factors that nobody keeps."""
-    return np.empty((0, 0, 1), dtype)
+    return Whole(np.empty((0, 1), dtype), np.empty(0, np.int64))
 
 
 # So many entries of what a thread has saved are not worth a look for dead ones.

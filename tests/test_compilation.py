@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from numba import njit
 
-from qpcore import compilation, loops
+from qpcore import compilation, gradient_loops, loops
 from qpcore.kernels import linked
 from qpcore.kernels.machine import kernel
 
@@ -23,10 +23,10 @@ print(time.process_time())
 
 FIRST_SOLVE = """
 import numpy as np, qpcore
-from qpcore import loops
+from qpcore import gradient_loops, loops
 solution = qpcore.solve(np.eye(3), np.ones((9, 3)), lb=0.0)
 qpcore.vjp(solution, dx=np.ones((9, 3)))
-misses = [loops.solve_active_sets.stats, loops.differentiate_range.stats]
+misses = [loops.solve_active_sets.stats, gradient_loops.differentiate_range.stats]
 print(solution.solved.all(), sum(sum(stats.cache_misses.values()) for stats in misses))
 """
 
@@ -149,8 +149,9 @@ def test_other_code_does_not_call_a_kernel_as_a_driver_made_it_for_itself(monkey
 
 
 def test_the_cache_knows_all_sources():
-    stamp = compilation.source_stamp("loops.py", "crew.py")
-    kernels = loops.solve_range, loops.differentiate_sifted, loops.relax_range, loops.outer_products
+    stamp = compilation.source_stamp(*compilation.LOOPS)
+    solves = loops.solve_range, loops.relax_range
+    kernels = *solves, gradient_loops.differentiate_sifted, gradient_loops.outer_products
     for dispatcher in kernels:
         assert dispatcher._cache._cache_file._source_stamp == stamp
 

@@ -29,6 +29,7 @@ LAYERS = {
     "qpcore.cpu": "drivers",
     "qpcore.cpu_gradients": "drivers",
     "qpcore.loops": "drivers",
+    "qpcore.gradient_loops": "drivers",
     "qpcore.rooms": "drivers",
     "qpcore.threads": "drivers",
     "qpcore.crew": "drivers",

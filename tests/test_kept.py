@@ -13,6 +13,7 @@ from pullback import TIGHT, assert_close, drawn, oracle_gradients, pulled, rando
 
 from qpcore import Settings, Status, Untrusted, jvp, rooms, solve, solve_at_answer, solving, vjp
 from qpcore.kernels.known import SOUND
+from qpcore.kernels.workspace import KNOWN
 
 # Problems that are solved in packs, in the dual form: with fewer rows than are brought together and
 # with more, with equations, and in batches that do not fill their packs.
@@ -34,8 +35,8 @@ def keeping(problems, **options):
 
 def sound(solution):
     """(batch,) bool, where the factors serve."""
-    flags = solution.saved.factors[:, SOUND, :].reshape(-1) > 0
-    return flags[: solution.status.size]
+    packs, begins = solution.saved.factors
+    return packs[begins[:-1] + SOUND].reshape(-1)[: solution.status.size] > 0
 
 
 def gradients_of(solution, cotangent):
@@ -236,7 +237,8 @@ def test_no_factor_at_all(count):
     solution, plain = (solve(**data, keep_factors=k, throw=False) for k in (True, False))
     assert not sound(solution)[:8].any()
     assert sound(solution)[8:].all()
-    solution.saved.factors[0, 1:] = 1e300  # as memory that was not used before may hold
+    packs, begins = solution.saved.factors
+    packs[begins[0] + 1 : begins[0] + KNOWN] = 1e300  # as memory that was not used before may hold
     dx = np.ones(solution.x.shape)
     found, expected = vjp(solution, dx), vjp(plain, dx)
     for name in data:
@@ -288,7 +290,7 @@ def test_copies_do_without(duplicate):
 
 def test_there_is_a_limit_for_a_solve(monkeypatch):
     data = degenerate("none")
-    size = solve(**data, keep_factors=True).saved.factors.nbytes
+    size = solve(**data, keep_factors=True).saved.factors.packs.nbytes
     monkeypatch.setattr(rooms, "MOST_KEPT", size - 1)
     monkeypatch.setattr(solving, "maker_of_room", solving.maker_of_room.__wrapped__)
     assert solve(**data, keep_factors=True).saved is None
@@ -300,7 +302,9 @@ def test_who_keeps_solutions_does_not_keep_all_factors_and_the_dead_do_not_count
     expected = vjp(first, np.ones(first.x.shape))
     gc.collect()
     rooms.recent.tidy()
-    monkeypatch.setattr(rooms, "MOST_SAVED", rooms.recent.bytes + 2 * first.saved.factors.nbytes)
+    monkeypatch.setattr(
+        rooms, "MOST_SAVED", rooms.recent.bytes + 2 * first.saved.factors.packs.nbytes
+    )
     for _ in range(200):
         solve(**data, keep_factors=True)
     assert first.saved.factors is not None

@@ -28,6 +28,7 @@ ON_CPU = {
     "relax.py",
     "pack.py",
     "packed.py",
+    "transposed.py",
     "neighbours.py",
     "dual.py",
     "search.py",

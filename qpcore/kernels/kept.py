@@ -5,9 +5,10 @@ from numba.extending import overload
 
 from qpcore.kernels.machine import barrier, kernel
 from qpcore.kernels.pack import PackType
-from qpcore.kernels.packed import as_floats, entries_of_slots, move_block
+from qpcore.kernels.packed import as_floats
 from qpcore.kernels.sift import limit_of
 from qpcore.kernels.transfer import ROWS_AT_ONCE, load_matrix, load_Q, prepare_sound
+from qpcore.kernels.transposed import entries_of_slots, move_block
 from qpcore.kernels.vectors import load_entries, load_limits, load_rows, store_vector
 from qpcore.kernels.workspace import Sizes
 

@@ -80,7 +80,7 @@ def spread(first, quarter, count):
     )
 
 
-@kernel(inline=True, makes_arrays=True)
+@kernel(inline=True)
 def rows_of(M, index):
     """Four rows of a matrix.
 

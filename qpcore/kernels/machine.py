@@ -27,7 +27,8 @@ def kernel(function=None, *, inline=False, makes_arrays=False, fastmath=FASTMATH
     """Compile a kernel function for the CPU and CUDA; leave it plain Python under the simulator.
 
     Reference counts of arrays, a locked instruction each, once took nearly half of the time of
-    small problems. Kernels do without them; only functions that return arrays must have them.
+    small problems. Kernels do without them; only functions that return an array, by itself and not
+    in a tuple, must have them.
     """
     if function is None:
         return lambda f: kernel(f, inline=inline, makes_arrays=makes_arrays, fastmath=fastmath)

@@ -13,10 +13,11 @@ from qpcore.kernels.doubt import IN_DOUBT
 from qpcore.kernels.linalg import own_from
 from qpcore.kernels.machine import Solo, any_lane, barrier, kernel, larger, like, team_max
 from qpcore.kernels.pack import PackType
-from qpcore.kernels.packed import as_floats, entries_of_slots, move_block
+from qpcore.kernels.packed import as_floats
 from qpcore.kernels.presolve import flaw_of_matrices, flaw_of_vectors
 from qpcore.kernels.scaling import equilibrate, scale_vectors
 from qpcore.kernels.trace import store_trace
+from qpcore.kernels.transposed import entries_of_slots, move_block
 from qpcore.kernels.vectors import load_entries, load_limits, load_rows, store_rows, store_vector
 from qpcore.status import Status
 

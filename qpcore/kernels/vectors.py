@@ -10,9 +10,8 @@ from numba.extending import overload
 
 from qpcore.kernels.machine import kernel, like, where
 from qpcore.kernels.pack import PackType
-from qpcore.kernels.packed import (
-    as_floats,
-    as_matrix,
+from qpcore.kernels.packed import as_floats, as_matrix
+from qpcore.kernels.transposed import (
     consecutive_slots,
     entries_of_slots,
     hand_out_block,

@@ -8,7 +8,7 @@ variable. Side 0 is the upper one, side 1 the lower one.
 from collections import namedtuple
 
 from qpcore.kernels.machine import kernel
-from qpcore.kernels.packed import as_matrix
+from qpcore.kernels.packed import as_matrix, divided
 
 # first[side], last[side]: the range of rows that may have this side at all.
 Sizes = namedtuple("Sizes", "n m p rows first last")
@@ -100,7 +100,7 @@ def elements_of_dual(n, m, p, rows, traced=0):
     return elements(n, m, p, rows, traced) + matrices + size + 8 * m + KNOWN
 
 
-@kernel(makes_arrays=True)
+@kernel
 def carve(memory, n, m, p, rows):
     """Divide `elements(n, m, p, rows)` elements of memory among a Work; the rest is the trace."""
     K, memory = matrix(memory, n + p, n + p)
@@ -108,7 +108,7 @@ def carve(memory, n, m, p, rows):
     return carve_around(memory, K, Gt, K[:n, n:], (), n, m, p, rows)
 
 
-@kernel(makes_arrays=True)
+@kernel
 def carve_dual(memory, n, m, p, rows):
     """A Work whose K has Gᵀ to the right of Aᵀ, with a Dual."""
     size = n + p + m
@@ -127,7 +127,7 @@ def carve_dual(memory, n, m, p, rows):
     return carve_around(memory, K, K[:n, n + p :], K[:n, n : n + p], dual, n, m, p, rows)
 
 
-@kernel(makes_arrays=True)
+@kernel
 def carve_around(memory, K, Gt, At, dual, n, m, p, rows):
     """All of a Work but the matrices, and what the dual form needs besides."""
     size = n + p
@@ -188,7 +188,7 @@ def carve_around(memory, K, Gt, At, dual, n, m, p, rows):
     return Work(qp, scale, at, best, residual, step, fix, system, products, outcome)
 
 
-@kernel(makes_arrays=True)
+@kernel
 def carve_residual(memory, n, p, rows):
     """The arrays of a Residual."""
     Qx, memory = vector(memory, n)
@@ -201,7 +201,7 @@ def carve_residual(memory, n, p, rows):
     return Residual(Qx, Cv, Ay, Ax, dual, sides, equality), memory
 
 
-@kernel(makes_arrays=True)
+@kernel
 def carve_scale(memory, n, p, rows):
     """The arrays of a Scale."""
     x, memory = vector(memory, n)
@@ -215,14 +215,14 @@ def carve_scale(memory, n, p, rows):
     return Scale(x, v, y, per_x, per_v, per_y, cost, flaw), memory
 
 
-@kernel(makes_arrays=True)
+@kernel(inline=True)
 def vector(memory, size):
     """A vector and the memory behind it."""
-    return memory[:size], memory[size:]
+    return divided(memory, size)
 
 
-@kernel(makes_arrays=True)
+@kernel(inline=True)
 def matrix(memory, rows, columns):
     """A matrix and the memory behind it."""
-    size = rows * columns
-    return as_matrix(memory[:size], rows, columns), memory[size:]
+    numbers, rest = divided(memory, rows * columns)
+    return as_matrix(numbers, rows, columns), rest
