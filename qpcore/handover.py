@@ -75,13 +75,18 @@ def new_entry(form: Form) -> np.ndarray:
 def some_entries(form: Form, some: np.ndarray) -> np.ndarray:
     """Row of each array that each problem at some places uses: int64, (arrays, len(some))."""
     entry = np.zeros((len(CORE_AXES), len(some)), np.int64)
-    for place, name in enumerate(CORE_AXES):
-        rows = form.flat(name)[0] if name in form else 1
+    for place, (name, rows) in enumerate(rows_of(form)):
         if rows == form.batch_size:
             entry[place] = some
         elif rows != 1:
             entry[place] = form.index(name)[some]
     return entry
+
+
+@lru_cache(maxsize=256)
+def rows_of(form: Form) -> tuple[tuple[str, int], ...]:
+    """How many rows each array has, by the name of the argument: 1 where problems share it."""
+    return tuple((name, form.flat(name)[0] if name in form else 1) for name in CORE_AXES)
 
 
 def sizes_of(problem: Problem) -> Sizes:

@@ -22,8 +22,9 @@ REGULARISATION = {F64: (1e-9, 1e-7), F32: (1e-3, 1e-4)}
 # Residuals at which refinement rests, and what they owe to rounding, beside the largest term.
 ROUNDING = {F64: (1e-12, 2e-15), F32: (1e-5, 1e-6)}
 
-# Shares that nobody has asked for.
+# Shares, and doubts, that nobody has asked for.
 UNASKED = Shares(np.empty((0, 0)), np.empty((0, 0)))
+UNDOUBTED = np.empty(0, bool)
 
 
 class Linear(NamedTuple):
@@ -42,7 +43,8 @@ class Linear(NamedTuple):
     trust: Trust
     """(batch,) arrays."""
     doubtful: np.ndarray
-    """(batch,) bool, where the policy of the settings applies."""
+    """(batch,) bool, where the policy of the settings applies; nowhere, and without entries, where
+    gradients are written."""
     written: bool = False
     """Whether the driver has written the gradients that it was given room for."""
 

@@ -16,7 +16,16 @@ from qpcore.kernels.outer import Own
 from qpcore.kernels.transfer import Vectors
 from qpcore.kernels.whole import Whole
 from qpcore.kernels.workspace import Certificate
-from qpcore.linear import F64, UNASKED, Linear, rules_of, sides, touches, without_absent_box
+from qpcore.linear import (
+    F64,
+    UNASKED,
+    UNDOUBTED,
+    Linear,
+    rules_of,
+    sides,
+    touches,
+    without_absent_box,
+)
 from qpcore.rooms import Kept, Saved, own_in
 from qpcore.settings import Settings, Untrusted
 from qpcore.solution import Solution
@@ -56,7 +65,7 @@ def linearise(
     found, at, certificate = found
     trust = trust_of(solution, Certificate._make(np.ascontiguousarray(certificate.T)), failed)
     if written:
-        return Linear(at, UNASKED, found, trust, ~trust.trusted, True)
+        return Linear(at, UNASKED, found, trust, UNDOUBTED, True)
     suspects = ~trust.trusted
     if failed is not None:
         blank = np.where(touches(right), np.nan, 0.0)[failed, None]

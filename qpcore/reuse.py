@@ -8,6 +8,8 @@ outer product takes 1.1.
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -42,8 +44,9 @@ class Lease:
             "typestr": dtype.str,
         }
 
-    def __del__(self) -> None:
-        _keep(self._buffer)
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not ending():  # else names of modules may stand for nothing any more
+            _keep(self._buffer)
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

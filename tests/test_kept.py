@@ -8,11 +8,25 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from checks import assert_same_bits, fields
+from oracle import Point
 from problems import Form, paper
 from pullback import TIGHT, assert_close, drawn, oracle_gradients, pulled, random_cotangent
 
-from qpcore import Settings, Status, Untrusted, jvp, rooms, solve, solve_at_answer, solving, vjp
+from qpcore import (
+    Settings,
+    Status,
+    Untrusted,
+    gradients,
+    jvp,
+    reuse,
+    rooms,
+    solve,
+    solve_at_answer,
+    solving,
+    vjp,
+)
 from qpcore.kernels.known import SOUND
+from qpcore.kernels.outer import LEAST_ROW, TOGETHER
 from qpcore.kernels.workspace import KNOWN
 
 # Problems that are solved in packs, in the dual form: with fewer rows than are brought together and
@@ -286,6 +300,28 @@ def test_copies_do_without(duplicate):
     solution = solve(**degenerate("none"), keep_factors=True)
     assert solution.saved is not None
     assert duplicate(solution).saved is None
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "p"), [(10, 10, 0), (9, 7, 2), (6, 3, 1), (8, 1, 0), (40, 9, 3)]
+)
+@pytest.mark.parametrize("count", [5, 16, 37])
+def test_gradients_past_the_cache_are_the_same(n, m, p, count, monkeypatch):
+    """Those with short rows are put together to lines, but for a group that is not full."""
+    data = paper(n, m, p, 11, (count,))
+    solution = solve(**data, keep_factors=True)
+    assert sound(solution).any()
+    answer = solution.x, solution.z, solution.y, solution.z_box
+    cotangent = random_cotangent(Point(*answer))
+    expected = gradients_of(solution, cotangent)
+    monkeypatch.setattr(gradients, "rooms_of", gradients.rooms_of.__wrapped__)
+    monkeypatch.setattr(reuse, "LEAST", 0)  # memory that begins with a line of the cache
+    monkeypatch.setattr(reuse, "ADVISED", 0)
+    monkeypatch.setattr(rooms, "LEAST_PAST_CACHE", 0)
+    seen, shift_of = [], rooms.shift_of
+    monkeypatch.setattr(rooms, "shift_of", lambda out: seen.append(shift_of(out)) or seen[-1])
+    assert_same_bits(gradients_of(solution, cotangent), expected)
+    assert (TOGETHER in seen) == (n < LEAST_ROW)
 
 
 def test_there_is_a_limit_for_a_solve(monkeypatch):

@@ -1,6 +1,8 @@
 """Memory of large arrays is used again, of none that somebody holds, and not without limit."""
 
 import gc
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -92,3 +94,13 @@ def test_gradients_of_the_step_before_stay_what_they_were():
     third = vjp(solution, dx=np.ones_like(solution.x))
     assert np.array_equal(third.Q, copy)
     assert address(third.Q) in places
+
+
+def test_a_process_that_ends_has_nothing_to_say():
+    code = (
+        "import sys, numpy, qpcore.reuse as reuse\n"
+        "numpy.held = reuse.empty((1 << 18,), numpy.dtype(float))\n"
+        "sys.held = reuse.empty((1 << 18,), numpy.dtype(float))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
