@@ -159,8 +159,8 @@ def differentiate_wholes_of_groups(
     """A worker's part of it."""
     team, slots = team_of_one(), slots_in(memory.block)
     packs = as_packs(kept.packs)  # pyright: ignore[reportCallIssue]
-    mine = as_elements(workspace_of(memory, worker))  # pyright: ignore[reportCallIssue]
-    room = carve_room(mine, sizes.n, sizes.m, sizes.p)
+    elements = as_elements(workspace_of(memory, worker))  # pyright: ignore[reportCallIssue]
+    room = carve_room(elements, sizes.n, sizes.m, sizes.p)
     lines = as_numbers(room.lines)  # pyright: ignore[reportCallIssue]
     few = packs.shape[0] <= MOST_AHEAD * parts[COUNT]
     group = claim(parts)  # pyright: ignore[reportCallIssue]
