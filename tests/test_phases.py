@@ -33,6 +33,8 @@ ON_CPU = {
     "dual.py",
     "search.py",
     "binding.py",
+    "bordered.py",
+    "quads.py",
     "system.py",
     "known.py",
     "whole.py",

@@ -8,9 +8,9 @@ with the matrix R alone, and so does what the others are left with: to look for 
 
 from qpcore.kernels.active_set import project
 from qpcore.kernels.binding import solve_binding
+from qpcore.kernels.bordered import factor_with_rows, multiply_rows
 from qpcore.kernels.certificate import MINIMUM, RUNNING
 from qpcore.kernels.dense import multiply_transposed, solve_factored
-from qpcore.kernels.factor import factor_with_rows, multiply_rows
 from qpcore.kernels.ipm import decide, examine, residuals
 from qpcore.kernels.kkt import add_where, multiply_C, multiply_C_transposed
 from qpcore.kernels.known import note_accuracy, note_clarity

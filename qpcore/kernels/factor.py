@@ -7,9 +7,15 @@ four, which never straddle the border between the two parts, so that a tile has 
 
 import math
 
-from qpcore.kernels.machine import barrier, kernel, like, where
+from qpcore.kernels.machine import kernel, like, where
+from qpcore.kernels.quads import done_below, done_given_below
 from qpcore.kernels.rows import TILE, column, four, negated
 from qpcore.kernels.tiles import add_gram, negated_tile, subtract_products
+
+# The factor goes over so many columns at a time, and within these row by row: then the rows on the
+# left are read once for all of them, and those above stay in the cache. With 500 rows and as many
+# below it takes 0.95 of the time that it takes with a tile's columns at a time.
+PANEL = 32
 
 # ---- the factor ----------------------------------------------------------------------------------
 
@@ -28,18 +34,20 @@ def factor(K, diagonal, Gt, rows, weight, size, coupled, floor, team):
     n = Gt.shape[0]
     upper_blocks = (n + TILE - 1) // TILE
     blocks = upper_blocks + (size - n + TILE - 1) // TILE
-    for block in range(blocks):
-        start, stop = tile_rows(block, upper_blocks, n, size)
-        alone = not coupled and block < upper_blocks
-        done = 0 if alone else start
-        if team.lane == 0:
-            diagonal_tile(K, diagonal, Gt, rows, weight, start, stop, done, floor, team)
-        barrier(team)
-        below = upper_blocks if alone else block + 1
-        for other in range(below + team.lane, blocks, team.width):
+    step = PANEL // TILE
+    for first in range(0, blocks, step):
+        last = min(first + step, blocks)
+        for other in range(first, blocks):
             begin, end = tile_rows(other, upper_blocks, n, size)
-            tile_below(K, diagonal, Gt, rows, weight, begin, end, start, stop, done, team)
-        barrier(team)
+            for block in range(first, min(other, last)):
+                start, stop = tile_rows(block, upper_blocks, n, size)
+                alone = not coupled and block < upper_blocks
+                done = 0 if alone else start
+                if not alone or other >= upper_blocks:
+                    tile_below(K, diagonal, Gt, rows, weight, begin, end, start, stop, done, team)
+            if other < last:
+                done = begin if coupled or other >= upper_blocks else 0
+                diagonal_tile(K, diagonal, Gt, rows, weight, begin, end, done, floor, team)
 
 
 @kernel(inline=True)
@@ -111,6 +119,8 @@ def inverse_root(pivot, floor):
 @kernel
 def tile_below(K, diagonal, Gt, rows, weight, begin, end, start, stop, done, team):
     """Rows begin.. of the factor at columns start..: eliminate, then divide by the tile above."""
+    if done_below(K, diagonal, Gt, rows, weight, begin, end, start, stop, done, team):
+        return
     n = Gt.shape[0]
     i, j = four(begin, end), four(start, stop)
     t = (
@@ -164,89 +174,35 @@ def factor_below(K, diagonal, size, floor, team):
 
     `diagonal` and `floor` are as in `factor`. Only for a team of one.
     """
-    for start in range(0, size, TILE):
-        j = four(start, size)
-        d = diagonal
-        t = (
-            (d[j[0]], K[j[1], j[0]], K[j[2], j[0]], K[j[3], j[0]]),
-            (K[j[1], j[0]], d[j[1]], K[j[2], j[1]], K[j[3], j[1]]),
-            (K[j[2], j[0]], K[j[2], j[1]], d[j[2]], K[j[3], j[2]]),
-            (K[j[3], j[0]], K[j[3], j[1]], K[j[3], j[2]], d[j[3]]),
-        )
-        t = subtract_products(t, K, 0, start, j, j, team)
-        store_triangle(K, diagonal, t, j, start, size, floor)
-        for begin in range(start + TILE, size, TILE):
+    for first in range(0, size, PANEL):
+        last = min(first + PANEL, size)
+        for begin in range(first, size, TILE):
             i = four(begin, size)
-            t = row_of(K, i[0], j), row_of(K, i[1], j), row_of(K, i[2], j), row_of(K, i[3], j)
-            t = subtract_products(t, K, 0, start, i, j, team)
-            store_tile(K, diagonal, t, i, j, begin, size, start, size, size)
+            for start in range(first, min(begin, last), TILE):
+                if not done_given_below(K, diagonal, begin, start, size, team):
+                    j = four(start, size)
+                    t = tile_of(K, i, j)
+                    t = subtract_products(t, K, 0, start, i, j, team)
+                    store_tile(K, diagonal, t, i, j, begin, size, start, size, size)
+            if begin < last:
+                d = diagonal
+                t = (
+                    (d[i[0]], K[i[1], i[0]], K[i[2], i[0]], K[i[3], i[0]]),
+                    (K[i[1], i[0]], d[i[1]], K[i[2], i[1]], K[i[3], i[1]]),
+                    (K[i[2], i[0]], K[i[2], i[1]], d[i[2]], K[i[3], i[2]]),
+                    (K[i[3], i[0]], K[i[3], i[1]], K[i[3], i[2]], d[i[3]]),
+                )
+                t = subtract_products(t, K, 0, begin, i, i, team)
+                store_triangle(K, diagonal, t, i, begin, size, floor)
+
+
+@kernel(inline=True)
+def tile_of(K, i, j):
+    """Rows i, columns j."""
+    return row_of(K, i[0], j), row_of(K, i[1], j), row_of(K, i[2], j), row_of(K, i[3], j)
 
 
 @kernel(inline=True)
 def row_of(K, i, j):
     """Four elements of row i."""
     return K[i, j[0]], K[i, j[1]], K[i, j[2]], K[i, j[3]]
-
-
-# ---- rows below it -------------------------------------------------------------------------------
-
-
-@kernel
-def factor_with_rows(K, diagonal, Gt, weight, size, floor, team):
-    """Factor K[:size, :size] = L S Lᵀ (9), and divide by it what lies to the right of it.
-
-    N = K[:size, size:]ᵀ L⁻ᵀ S goes into the rows below. `diagonal` and `floor` are as in `factor`.
-    """
-    n = Gt.shape[0]
-    upper_blocks = (n + TILE - 1) // TILE
-    blocks = upper_blocks + (size - n + TILE - 1) // TILE
-    for block in range(blocks):
-        start, stop = tile_rows(block, upper_blocks, n, size)
-        if team.lane == 0:
-            diagonal_tile(K, diagonal, Gt, 0, weight, start, stop, start, floor, team)
-        barrier(team)
-        for other in range(block + 1 + team.lane, blocks, team.width):
-            begin, end = tile_rows(other, upper_blocks, n, size)
-            tile_below(K, diagonal, Gt, 0, weight, begin, end, start, stop, start, team)
-        for begin in range(size + TILE * team.lane, K.shape[0], TILE * team.width):
-            end = min(begin + TILE, K.shape[0])
-            tile_below(K, diagonal, Gt, 0, weight, begin, end, start, stop, start, team)
-        barrier(team)
-
-
-@kernel
-def multiply_rows(K, diagonal, n, size, team):
-    """N S Nᵀ with N = K[size:, :size]: its upper triangle into that of K[size:, size:].
-
-    Its diagonal goes into `diagonal`. S changes sign at n. Below the diagonal only tiles across it
-    are written.
-    """
-    end = K.shape[0]
-    zero = like(0, diagonal[0])
-    row = (zero, zero, zero, zero)
-    for start in range(size, end, TILE):
-        i = four(start, end)
-        for begin in range(start + TILE * team.lane, end, TILE * team.width):
-            j = four(begin, end)
-            t = negated_tile(subtract_products((row, row, row, row), K, 0, n, i, j, team))
-            t = subtract_products(t, K, n, size, i, j, team)
-            put_row(K, i[0], j, t[0])  # beyond the end the last row and column are written again
-            put_row(K, i[1], j, t[1])
-            put_row(K, i[2], j, t[2])
-            put_row(K, i[3], j, t[3])
-            if begin == start:
-                put_diagonal(diagonal, i, size, t)
-    barrier(team)
-
-
-@kernel(inline=True)
-def put_row(K, i, j, t):
-    """Write four neighbours."""
-    K[i, j[0]], K[i, j[1]], K[i, j[2]], K[i, j[3]] = t
-
-
-@kernel(inline=True)
-def put_diagonal(diagonal, i, start, t):
-    """Write the diagonal of a tile."""
-    diagonal[i[0] - start], diagonal[i[1] - start] = t[0][0], t[1][1]
-    diagonal[i[2] - start], diagonal[i[3] - start] = t[2][2], t[3][3]

@@ -23,13 +23,13 @@ PACK_BYTES = 64
 
 
 class PackType(types.Type):
-    """Lanes of one floating-point type that belong to different problems."""
+    """Lanes of one floating-point type that belong to different problems; or a few neighbours."""
 
-    def __init__(self, dtype):
+    def __init__(self, dtype, lanes):
         self.dtype = dtype
-        self.lanes = 8 * PACK_BYTES // dtype.bitwidth
-        self.bitwidth = 8 * PACK_BYTES  # asked for by Numba's array type
-        super().__init__(name=f"pack{self.lanes}x{dtype}")
+        self.lanes = lanes
+        self.bitwidth = lanes * dtype.bitwidth  # asked for by Numba's array type
+        super().__init__(name=f"pack{lanes}x{dtype}")
 
 
 class MaskType(types.Type):
@@ -40,7 +40,8 @@ class MaskType(types.Type):
         super().__init__(name=f"mask{lanes}")
 
 
-PACKS = {t: PackType(t) for t in (types.float64, types.float32)}
+PACKS = {t: PackType(t, 8 * PACK_BYTES // t.bitwidth) for t in (types.float64, types.float32)}
+QUADS = {t: PackType(t, 4) for t in PACKS}
 
 
 def vector_type(ty):

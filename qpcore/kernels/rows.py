@@ -13,6 +13,7 @@ from qpcore.kernels.neighbours import (
     pack_of_row,
     pack_of_vector,
     put_in_vector,
+    rest_of_row,
     sum_lanes,
     zeros_along,
 )
@@ -62,6 +63,17 @@ def packs_of(M, rows, k):
         pack_of_row(M, rows[1], k),
         pack_of_row(M, rows[2], k),
         pack_of_row(M, rows[3], k),
+    )
+
+
+@kernel(inline=True)
+def rests_of(M, rows, k, stop):
+    """Four rows from column k to stop, where that is less than a pack: with zeros behind."""
+    return (
+        rest_of_row(M, rows[0], k, stop),
+        rest_of_row(M, rows[1], k, stop),
+        rest_of_row(M, rows[2], k, stop),
+        rest_of_row(M, rows[3], k, stop),
     )
 
 

@@ -7,9 +7,15 @@ lanes are neighbours in a row: eight partial sums for each entry of the tile, ad
 
 from numba.extending import overload
 
-from qpcore.kernels.machine import kernel
-from qpcore.kernels.neighbours import lanes_along, pack_of_vector, zeros_along
-from qpcore.kernels.rows import add_sums, column, negated, packs_of, plus, runs_along
+from qpcore.kernels.machine import kernel, like
+from qpcore.kernels.neighbours import (
+    lanes_along,
+    pack_of_vector,
+    rest_of_vector,
+    sum_lanes_of_tile,
+    zeros_along,
+)
+from qpcore.kernels.rows import column, negated, packs_of, plus, rests_of, runs_along
 
 
 @kernel(inline=True)
@@ -85,33 +91,39 @@ def zero_tile(M):
 @kernel(inline=True)
 def add_tile_of_sums(tile, packs):
     """Tile + the sums of a tile of packs."""
+    sums, one = sum_lanes_of_tile(packs), like(1, tile[0][0])
     return (
-        add_sums(tile[0], packs[0]),
-        add_sums(tile[1], packs[1]),
-        add_sums(tile[2], packs[2]),
-        add_sums(tile[3], packs[3]),
+        plus(tile[0], one, sums[0]),
+        plus(tile[1], one, sums[1]),
+        plus(tile[2], one, sums[2]),
+        plus(tile[3], one, sums[3]),
     )
 
 
 @kernel(inline=True)
-def add_gram_along(tile, Gt, rows, weight, i, j):
-    """Tile + Gᵀ W G, lanes along the rows of Gᵀ."""
+def gram_along(Gt, rows, weight, i, j):
+    """Gᵀ W G, lanes along the rows of Gᵀ: a tile of packs to be summed."""
     step, total, k = lanes_along(Gt), zero_tile(Gt), 0
     while k + step <= rows:
         left = scaled(packs_of(Gt, i, k), pack_of_vector(weight, k))
         total = add_outer(total, left, packs_of(Gt, j, k))
         k += step
-    return add_gram_plain(add_tile_of_sums(tile, total), Gt, k, rows, weight, i, j)
+    if k < rows:
+        left = scaled(rests_of(Gt, i, k, rows), rest_of_vector(weight, k, rows))
+        total = add_outer(total, left, rests_of(Gt, j, k, rows))
+    return total
 
 
 @kernel(inline=True)
-def subtract_products_along(tile, K, start, stop, i, j):
-    """Tile - K[i, start:stop] K[j, start:stop]ᵀ, lanes along the rows."""
+def products_along(K, start, stop, i, j):
+    """-K[i, start:stop] K[j, start:stop]ᵀ, lanes along the rows: a tile of packs to be summed."""
     step, total, k = lanes_along(K), zero_tile(K), start
     while k + step <= stop:
         total = subtract_outer(total, packs_of(K, i, k), packs_of(K, j, k))
         k += step
-    return subtract_products_plain(add_tile_of_sums(tile, total), K, k, stop, i, j)
+    if k < stop:
+        total = subtract_outer(total, rests_of(K, i, k, stop), rests_of(K, j, k, stop))
+    return total
 
 
 # ---- which of the two ----------------------------------------------------------------------------
@@ -125,8 +137,8 @@ def add_gram(tile, Gt, rows, weight, i, j, team):
 @overload(add_gram)
 def _add_gram(tile, Gt, rows, weight, i, j, team):
     if runs_along(Gt, team):
-        return lambda tile, Gt, rows, weight, i, j, team: add_gram_along(
-            tile, Gt, rows, weight, i, j
+        return lambda tile, Gt, rows, weight, i, j, team: add_tile_of_sums(
+            tile, gram_along(Gt, rows, weight, i, j)
         )
     return lambda tile, Gt, rows, weight, i, j, team: add_gram_plain(
         tile, Gt, 0, rows, weight, i, j
@@ -141,8 +153,8 @@ def subtract_products(tile, K, start, stop, i, j, team):
 @overload(subtract_products)
 def _subtract_products(tile, K, start, stop, i, j, team):
     if runs_along(K, team):
-        return lambda tile, K, start, stop, i, j, team: subtract_products_along(
-            tile, K, start, stop, i, j
+        return lambda tile, K, start, stop, i, j, team: add_tile_of_sums(
+            tile, products_along(K, start, stop, i, j)
         )
     return lambda tile, K, start, stop, i, j, team: subtract_products_plain(
         tile, K, start, stop, i, j
