@@ -50,9 +50,7 @@ def compiled(function: Callable) -> Any:
     options: Any = {"error_model": "numpy", "fastmath": FASTMATH, "_nrt": False}
     options |= {"cache": True, "nogil": True, "pipeline_class": DRIVERS}
     dispatcher: Any = njit(function, **options)
-    dispatcher._cache._cache_file._source_stamp = source_stamp(
-        "loops.py", "gradient_loops.py", "crew.py"
-    )
+    dispatcher._cache._cache_file._source_stamp = source_stamp(*LOOPS)
     _dispatchers.append(dispatcher)
     _share_work(dispatcher)
     return dispatcher

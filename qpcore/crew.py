@@ -16,6 +16,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from qpcore.kernels.counters import reserve
 from qpcore.kernels.linked import LOCAL
 from qpcore.kernels.machine import kernel
 
@@ -100,15 +101,10 @@ def exchange(typing_context: Any, numbers: Any, place: Any, number: Any) -> Any:
     return types.int64(numbers, place, number), codegen
 
 
-@intrinsic
-def claim(typing_context: Any, parts: Any) -> Any:
+@kernel(inline=True)
+def claim(parts):
     """A part that nobody has begun; none is left if it is not less than their count."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        array = context.make_array(sig.args[0])(context, builder, args[0])
-        return builder.atomic_rmw("add", array.data, ir.Constant(ir.IntType(64), 1), "monotonic")
-
-    return types.int64(parts), codegen
+    return reserve(parts, NEXT, 1)  # pyright: ignore[reportCallIssue]
 
 
 # ---- waiting -------------------------------------------------------------------------------------
@@ -194,11 +190,13 @@ def do_job(typing_context: Any, code: Any, arguments: Any, worker: Any) -> Any:
     return types.void(types.int64, types.int64, types.int64), codegen
 
 
-@kernel
+@kernel(inline=True)
 def together(loop, arguments, boxes, hired):
     """Call loop(*arguments, worker) here, as worker 0, and in the helpers of the boxes hired.
 
-    The loop claims parts until none is left. A helper that has not begun by then will not.
+    The loop claims parts until none is left. A helper that has not begun by then will not. Inline,
+    as Numba hands over an address of the loop, which nobody uses, and caches no code that reads
+    one.
     """
     code, place = 0, 0
     if len(hired) > 0:

@@ -55,14 +55,14 @@ def differentiate_groups(
     team, slots, again = team_of_one(), slots_in(memory.block), False
     packs = as_elements(workspace_of(memory, worker))  # pyright: ignore[reportCallIssue]
     work = carve(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
-    group = claim(parts)  # pyright: ignore[reportCallIssue]
+    group = claim(parts)
     while group < parts[COUNT]:
         load_solved(work, data, sizes, group * slots, slots, again, team)
         load_cotangents(work, answer, cotangents, sizes, group * slots, slots, team)
         differentiate(work, rules, sizes, team)
         store_derivative(derivative, work, sizes, group * slots, slots, team)
         store_gradients(own, derivative, group * slots, slots)
-        again, group = True, claim(parts)  # pyright: ignore[reportCallIssue]
+        again, group = True, claim(parts)
     wait_for_stores()  # pyright: ignore[reportCallIssue]
 
 
@@ -82,7 +82,7 @@ def differentiate_kept(
     """A worker's part of it."""
     team, slots, kept = team_of_one(), slots_in(memory.block), for_worker(room, worker)
     packs = as_elements(workspace_of(memory, worker))  # pyright: ignore[reportCallIssue]
-    group = claim(parts)  # pyright: ignore[reportCallIssue]
+    group = claim(parts)
     while group < parts[COUNT]:
         first, pending, attempt = group * slots, True, 0
         kept.pending[:] = True
@@ -96,7 +96,7 @@ def differentiate_kept(
             pending = store_kept(derivative, answer, work, data, kept, some, first, slots, team)
             attempt += 1
         store_gradients(own, derivative, first, slots)
-        group = claim(parts)  # pyright: ignore[reportCallIssue]
+        group = claim(parts)
     wait_for_stores()  # pyright: ignore[reportCallIssue]
 
 
@@ -119,7 +119,7 @@ def differentiate_duals_of_groups(
     """A worker's part of it."""
     team, slots, again = team_of_one(), slots_in(memory.block), False
     work = work_of_dual(memory, worker, sizes)
-    group = claim(parts)  # pyright: ignore[reportCallIssue]
+    group = claim(parts)
     while group < parts[COUNT]:
         first = group * slots
         known = False
@@ -139,7 +139,7 @@ def differentiate_duals_of_groups(
                 differentiate_prepared(work, rules, sizes, team)
             store_derivative(derivative, work, sizes, first, slots, team)
             store_gradients(own, derivative, first, slots)
-        again, group = not memory.kept, claim(parts)  # pyright: ignore[reportCallIssue]
+        again, group = not memory.kept, claim(parts)
     wait_for_stores()  # pyright: ignore[reportCallIssue]
 
 
@@ -163,11 +163,11 @@ def differentiate_wholes_of_groups(
     room = carve_room(elements, sizes.n, sizes.m, sizes.p)
     lines = as_numbers(room.lines)  # pyright: ignore[reportCallIssue]
     few = packs.shape[0] <= MOST_AHEAD * parts[COUNT]
-    group = claim(parts)  # pyright: ignore[reportCallIssue]
+    group = claim(parts)
     while group < parts[COUNT]:
         first, begin, following = group * slots, kept.begins[group], group
         if few:
-            following = claim(parts)  # pyright: ignore[reportCallIssue]
+            following = claim(parts)
         mine, soon = packs[begin:], packs[kept.begins[min(following, parts[COUNT] - 1)] :]
         for slot in range(min(slots, len(done) - first)):
             done[first + slot] = kept.packs[begin + SOUND, slot] > 0
@@ -181,7 +181,7 @@ def differentiate_wholes_of_groups(
             store_room(derivative, room, first, slots, team)
             fetch_quarter(soon, ahead, 3)
             store_gradients_together(own, derivative, lines, first, slots)
-        group = following if few else claim(parts)  # pyright: ignore[reportCallIssue]
+        group = following if few else claim(parts)
     wait_for_stores()  # pyright: ignore[reportCallIssue]
 
 
@@ -201,9 +201,9 @@ def outer_products(out, scale, a, b, c, d, shift, size, parts, boxes, hired):
 @kernel
 def outer_products_of_part(out, scale, a, b, c, d, shift, size, parts, worker):
     """A worker's part of it."""
-    part = claim(parts)  # pyright: ignore[reportCallIssue]
+    part = claim(parts)
     while part < parts[COUNT]:
         for k in range(part * size, min((part + 1) * size, len(out))):
             store_sum(out, scale, a, b, c, d, k, shift)
-        part = claim(parts)  # pyright: ignore[reportCallIssue]
+        part = claim(parts)
     wait_for_stores()  # pyright: ignore[reportCallIssue]

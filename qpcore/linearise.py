@@ -38,6 +38,8 @@ from qpcore.verdict import trust_of
 # Beside these numbers NumPy compares arrays four times as fast as beside an enumeration.
 SOLVED, MAX_ITERATIONS = int(Status.SOLVED), int(Status.MAX_ITERATIONS)
 
+NOBODY = np.empty(0, np.intp)
+
 
 def linearise(
     solution: Solution,
@@ -121,13 +123,13 @@ def run_dual(
     memory: Workspaces | None = None,
 ) -> tuple[Found, bool]:
     """In the dual form, with the factors in memory; where Q has no inverse, condensed."""
-    problem, rules = solution.problem, rules_of_dual(solution.problem.dtype, solution.settings)
+    problem, rules = solution.problem, rules_of_dual(solution.problem.dtype)
     data, sizes = data_of(problem), sizes_of(problem)
     threads = threads_for(problem, solution.settings)
     found, done = cpu_gradients.adjoint_of_duals(
         data, sizes, rules, answer, right, threads, own, memory
     )
-    redo(solution, found, np.flatnonzero(~done), answer, right, True, own)
+    redo(solution, found, others(done), answer, right, True, own)
     return found, own is not None
 
 
@@ -140,7 +142,7 @@ def run_kept(
     factors: Whole,
 ) -> tuple[Found, bool]:
     """By the factors of packs that the solve has kept; where they do not serve, without."""
-    problem, rules = solution.problem, rules_of_dual(solution.problem.dtype, solution.settings)
+    problem, rules = solution.problem, rules_of_dual(solution.problem.dtype)
     narrow = problem.dtype != factors.packs.dtype  # float32, whose factors are in float64
     own, only_own = (None, False) if narrow else (own, only_own)
     threads = threads_for(problem, solution.settings)
@@ -149,17 +151,22 @@ def run_kept(
     )
     if narrow:
         found = in_dtype(found, problem.dtype)
-    left = np.flatnonzero(~done)
+    left = others(done)
     if own is None or (len(left) and not only_own):  # somebody may write to the answer
         found = found._replace(answer=Vectors._make([part.copy() for part in found.answer]))
     redo(solution, found, left, answer, right, False, own, only_own)
     return found, own is not None
 
 
-@lru_cache(maxsize=64)
-def rules_of_dual(dtype: np.dtype, settings: Settings) -> Rules:
+def others(done: np.ndarray) -> np.ndarray:
+    """Places of the problems that are not done; mostly there are none, which is seen sooner."""
+    return NOBODY if np.count_nonzero(done) == len(done) else np.flatnonzero(~done)
+
+
+@lru_cache(maxsize=2)
+def rules_of_dual(dtype: np.dtype) -> Rules:
     """With the regularisation of a solve in the dual form, which is in float64."""
-    stage = stages_of(dtype, settings, "dual")[0]
+    stage = stages_of(dtype, Settings(), "dual")[0]
     rounding = F64.type(rules_of(dtype).rounding)
     return rules_of(F64)._replace(rho=stage.floor, delta=stage.delta, rounding=rounding)
 

@@ -33,7 +33,7 @@ def solve_groups(data, result, memory, sizes, parameters, parts, worker):
     team, slots, again = team_of_one(), slots_in(memory.block), False
     packs = as_elements(workspace_of(memory, worker))  # pyright: ignore[reportCallIssue]
     work = carve(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
-    group = claim(parts)  # pyright: ignore[reportCallIssue]
+    group = claim(parts)
     while group < parts[COUNT]:
         load(work, data, sizes, group * slots, slots, again, team)
         load_progress(work, result, group * slots, slots, team)
@@ -43,7 +43,7 @@ def solve_groups(data, result, memory, sizes, parameters, parts, worker):
         store(result, work, parameters.sought, sizes, group * slots, slots, team)
         # The search for a ray changes the matrices, which are then loaded again.
         again = parameters.sought == MINIMUM
-        group = claim(parts)  # pyright: ignore[reportCallIssue]
+        group = claim(parts)
 
 
 @compiled
@@ -58,7 +58,7 @@ def solve_sets_of_groups(data, result, memory, sizes, parameters, parts, worker)
     team, slots, again = team_of_one(), slots_in(memory.block), False
     packs = as_elements(workspace_of(memory, worker))  # pyright: ignore[reportCallIssue]
     work = carve(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
-    group = claim(parts)  # pyright: ignore[reportCallIssue]
+    group = claim(parts)
     while group < parts[COUNT]:
         load(work, data, sizes, group * slots, slots, again, team)
         load_progress(work, result, group * slots, slots, team)
@@ -67,7 +67,7 @@ def solve_sets_of_groups(data, result, memory, sizes, parameters, parts, worker)
         solve_active_set(work, parameters, sizes, team)
         doubt(work, parameters.clear, sizes, team)
         store(result, work, MINIMUM, sizes, group * slots, slots, team)
-        again, group = True, claim(parts)  # pyright: ignore[reportCallIssue]
+        again, group = True, claim(parts)
 
 
 @kernel
@@ -89,7 +89,7 @@ def solve_duals_of_groups(data, result, memory, kept, sizes, parameters, parts, 
     """A worker's part of it."""
     team, slots, again = team_of_one(), slots_in(memory.block), False
     work = work_of_dual(memory, worker, sizes)
-    group = claim(parts)  # pyright: ignore[reportCallIssue]
+    group = claim(parts)
     while group < parts[COUNT]:
         if memory.kept:
             work = work_of_dual(memory, group, sizes)
@@ -99,7 +99,7 @@ def solve_duals_of_groups(data, result, memory, kept, sizes, parameters, parts, 
         doubt(work, parameters.clear, sizes, team)
         store(result, work, MINIMUM, sizes, group * slots, slots, team)
         keep(kept, group, work, searched, parameters.delta, sizes, team)
-        again, group = not memory.kept, claim(parts)  # pyright: ignore[reportCallIssue]
+        again, group = not memory.kept, claim(parts)
     wait_for_stores()  # pyright: ignore[reportCallIssue]
 
 
@@ -116,13 +116,13 @@ def relax_groups(data, result, memory, sizes, parameters, mu, close, parts, work
     team, slots, again = team_of_one(), slots_in(memory.block), False
     packs = as_elements(workspace_of(memory, worker))  # pyright: ignore[reportCallIssue]
     work = carve(packs, sizes.n, sizes.m, sizes.p, sizes.rows)
-    group = claim(parts)  # pyright: ignore[reportCallIssue]
+    group = claim(parts)
     while group < parts[COUNT]:
         load(work, data, sizes, group * slots, slots, again, team)
         load_progress(work, result, group * slots, slots, team)
         relax(work, mu, close, parameters, sizes, team)
         store(result, work, parameters.sought, sizes, group * slots, slots, team)
-        again, group = True, claim(parts)  # pyright: ignore[reportCallIssue]
+        again, group = True, claim(parts)
 
 
 @compiled
@@ -134,9 +134,9 @@ def measure_range(data, answer, places, out, room, parts, boxes, hired):
 @kernel
 def measure_part(data, answer, places, out, room, parts, worker):
     """A worker's part of it."""
-    k = claim(parts)  # pyright: ignore[reportCallIssue]
+    k = claim(parts)
     while k < parts[COUNT]:
         measures = measure(data, answer, room[worker], places[k])
         for i in range(len(measures)):
             out[k, i] = measures[i]
-        k = claim(parts)  # pyright: ignore[reportCallIssue]
+        k = claim(parts)

@@ -95,7 +95,19 @@ def room_for_sifted(sizes: Sizes, dtype: np.dtype, slots: int, workers: int) -> 
     return Sifted(rows, places, counts, margin, room, pull, pending, Gx, per_norm)
 
 
-memory = threading.local()
+# So many workspaces are cut out of a thread's block at most, before it is cut anew.
+MOST_CUT = 16
+
+
+class Memory(threading.local):
+    """A block of numbers of each dtype that a thread lends its workers, and how it was cut."""
+
+    def __init__(self) -> None:
+        self.blocks: dict[str, np.ndarray] = {}
+        self.cut: dict[tuple[str, int, int, int], Workspaces] = {}
+
+
+memory = Memory()
 
 
 def memory_for(
@@ -108,17 +120,24 @@ def memory_for(
 
 def memory_of(size: int, dtype: np.dtype, slots: int, workers: int) -> Workspaces:
     """Workspaces that a thread lends its workers, reused; each begins on a line of the cache."""
-    wanted = size, slots, workers
-    block, given, workspaces = getattr(memory, dtype.char, (None, None, None))
-    if workspaces is None or given != wanted:
-        stride = stride_of(size, dtype, slots)
-        count = workers * stride * slots
-        if block is None or block.size < count:
-            block = aligned(count, dtype)
-        part = block[:count] if slots == 1 else block[:count].reshape(-1, slots)
-        workspaces = Workspaces(part, size, stride, False)
-        setattr(memory, dtype.char, (block, wanted, workspaces))
+    wanted = dtype.char, size, slots, workers
+    workspaces = memory.cut.get(wanted)
+    if workspaces is None:
+        workspaces = memory.cut[wanted] = cut(size, dtype, slots, workers)
     return workspaces
+
+
+def cut(size: int, dtype: np.dtype, slots: int, workers: int) -> Workspaces:
+    """The same out of the block, or of a larger one in its place."""
+    stride, block = stride_of(size, dtype, slots), memory.blocks.get(dtype.char)
+    count = workers * stride * slots
+    if len(memory.cut) >= MOST_CUT:
+        memory.cut.clear()
+    if block is None or block.size < count:
+        memory.cut.clear()  # else the block that was there would stay
+        block = memory.blocks[dtype.char] = aligned(count, dtype)
+    part = block[:count] if slots == 1 else block[:count].reshape(-1, slots)
+    return Workspaces(part, size, stride, False)
 
 
 def stride_of(size: int, dtype: np.dtype, slots: int) -> int:

@@ -50,6 +50,31 @@ def test_import_and_first_solve_take_a_second_and_a_half():
     assert min(seconds) < 1.5
 
 
+# As with a version of Numba that `kernels/linked.py` was not tried with.
+UNTRIED = """
+import warnings
+from types import SimpleNamespace
+import numba, numpy as np
+numba.version_info = SimpleNamespace(short=(0, 61))
+warnings.simplefilter("error")
+from qpcore import cpu_gradients, gradient_loops
+from qpcore.kernels import linked
+out, ones = np.empty((3, 2, 2)), np.ones((3, 2))
+cpu_gradients.outer([(out, cpu_gradients.Factors(0.5, ones, ones, ones, ones))], 1)
+stats = gradient_loops.outer_products.stats
+print(linked.KERNELS.__name__, (out == 1).all(), len(stats.cache_hits), len(stats.cache_misses))
+"""
+
+
+def test_code_compiled_in_the_usual_way_is_cached_too(tmp_path):
+    # a loop is handed to `crew.together`; where its address was read, Numba cached nothing
+    command = [sys.executable, "-c", UNTRIED]
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    for hits, misses in (("0", "1"), ("1", "0")):
+        ran = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+        assert ran.stdout.split() == ["Compiler", "True", hits, misses]
+
+
 SMALL = """
 from qpcore.compilation import compiled
 

@@ -7,12 +7,10 @@ each problem those of its own, and is less than the data, which no derivative th
 
 from collections import namedtuple
 
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic, overload
-from numba.np import arrayobj
+from numba.extending import overload
 
 from qpcore.kernels.binding import factor_apart, lined_up, stay
+from qpcore.kernels.counters import reserve
 from qpcore.kernels.known import judge
 from qpcore.kernels.linalg import gather, scatter
 from qpcore.kernels.machine import kernel, like, where
@@ -108,19 +106,6 @@ def keep_whole(kept, begins, group, work, searched, delta, sizes, team):
     if searched:
         keep_vectors(mine, place, work, rows, past, sizes)
         keep_rows(mine, place, work, rows, past, sizes)
-
-
-@intrinsic
-def reserve(typing_context, numbers, place, count):
-    """Add to numbers[place], as other threads do too; returned is what was there before."""
-
-    def codegen(context, builder, sig, args):
-        index, count = (context.cast(builder, args[k], sig.args[k], types.intp) for k in (1, 2))
-        view = arrayobj.make_array(numbers)(context, builder, args[0])
-        pointer = cgutils.get_item_pointer(context, builder, numbers, view, [index])
-        return builder.atomic_rmw("add", pointer, count, "monotonic")
-
-    return types.int64(numbers, place, count), codegen
 
 
 @kernel
