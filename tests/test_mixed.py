@@ -45,9 +45,9 @@ def test_answers_are_exact_to_the_last_digits(form):
     problems = known(form, 3200, (COUNT,))
     solution = solve_mixed(problems.data)
     assert_solved(solution, problems.data, 1e-8)
-    # Nearly all: a problem whose guess fails is solved in double, to the tolerance.
     error = np.abs(solution.x - problems.answer.x).max(axis=-1)
-    assert (error < 1e-9).mean() > 0.8
+    assert np.median(error) < 1e-11
+    assert error.max() < 1e-9
 
 
 def test_most_problems_of_the_paper_are_answered_by_the_guess():
@@ -180,6 +180,7 @@ def test_float32_problems_ignore_it():
 def test_float32_comes_first_and_double_last():
     problem = Problem.parse(**known(OPEN, 4300, (3,)).data)
     mixed, double = (parameters_of(problem, settings) for settings in (MIXED, Settings()))
-    assert mixed[-len(double) :] == double
+    *mixed, last = mixed  # which makes answers exact that double gave
+    assert tuple(mixed[-len(double) :]) == double
     assert type(mixed[0].tol) is np.float32
-    assert {stage.sought for stage in mixed[1 : -len(double)]} == {ACTIVE_SET}
+    assert {stage.sought for stage in [*mixed[1 : -len(double)], last]} == {ACTIVE_SET}

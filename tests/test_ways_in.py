@@ -94,6 +94,24 @@ def test_answers_are_exact_and_quickly_found(form, forced):
     assert solution.iterations.mean() < solve(**problems.data).iterations.mean()
 
 
+@pytest.mark.parametrize("way", ["dual", "bounds"])
+def test_answers_of_the_interior_point_method_are_made_exact(way, monkeypatch):
+    data = paper(10, 10, 0, 5150, (1024,))
+    if way == "bounds":
+        data = {name: data[name] for name in "Qq"} | {"lb": -np.ones(10), "ub": np.ones(10)}
+    assert way_in(data) == way
+    bounds = {
+        name: np.broadcast_to(data[name], (1024, 10)) for name in ("lb", "ub") if name in data
+    }
+    assert_solved(solve(**data), data | bounds, 1e-12)
+    monkeypatch.setattr(stages, "LAST", {})
+    for kept in (stages.all_stages, stages.kept_plan):
+        monkeypatch.setattr(stages, kept.__name__, kept.__wrapped__)
+    rough = solve(**data)
+    with pytest.raises(AssertionError):  # else none of these problems was left to it
+        assert_solved(rough, data | bounds, 1e-12)
+
+
 @pytest.mark.parametrize("form", DUAL + BOUNDS, ids=str)
 @pytest.mark.parametrize("way", ["interior", "mixed"])
 def test_the_interior_point_method_serves_them_too(form, way, forced):

@@ -23,7 +23,7 @@ from qpcore.kernels.progress import set_out
 from qpcore.kernels.scaling import from_original
 from qpcore.kernels.start import least_squares
 from qpcore.kernels.stopping import OVERFLOW, excess
-from qpcore.kernels.trace import note_iterate
+from qpcore.kernels.trace import note_again, note_iterate
 from qpcore.status import Status
 
 SOLVED = int(Status.SOLVED)
@@ -31,6 +31,10 @@ MAX_ITERATIONS = int(Status.MAX_ITERATIONS)
 
 # The status of a problem whose search does not get anywhere, while others go on.
 LOST = -10
+
+# Answers whose residuals are more than this share of what the tolerance allows take one more step,
+# for which a solve with the factor that is there is enough: rounding is left.
+FINE = 1e-4
 
 # Multipliers are taken to be as large as this share of the slope at least, slacks as this share
 # of the limits.
@@ -50,6 +54,7 @@ def solve_active_set(work, parameters, sizes, team):
     ratio = set_off(work, status, parameters, sizes, team)
     iterations = outcome.iterations[0]
     least, waited = like(OVERFLOW, one), one - one
+    rough, last = status > one, one - one  # rough nowhere
     for iteration in range(parameters.steps + 1):
         running = status == RUNNING
         changed = bind(qp, at, ratio, system, running, iteration == 0, sizes, team)
@@ -64,6 +69,8 @@ def solve_active_set(work, parameters, sizes, team):
             above = excess(work, parameters.tol, parameters.reach, sizes, team)
             solved = (status == RUNNING) & (above.aim <= 1)
             status = where(solved, like(SOLVED, status), status)
+            rough = rough | (solved & (changed == 0) & (above.aim > like(FINE, one)))
+            last = where(solved, like(iteration, one), last)
         spent = iterations >= like(parameters.max_iterations, one)
         status = where((status == RUNNING) & spent, like(MAX_ITERATIONS, status), status)
         running = status == RUNNING
@@ -75,7 +82,29 @@ def solve_active_set(work, parameters, sizes, team):
         aim_at_set(qp, at, residual, system, sizes, team)
         solve_kkt(qp, system, fix, sizes, team)
         add_where(running, at, fix, sizes, team)
+    if any_lane(rough):
+        status = sharpen(work, status, rough, parameters, sizes, team)
+        note_again(work, last, rough, sizes, team)
     leave_to_others(work, status, iterations, parameters.sought, sizes, team)
+
+
+@kernel
+def sharpen(work, status, rough, parameters, sizes, team):
+    """Correct answers by the factor that is there, that of their rows that bind; the statuses."""
+    qp, scale, at, best, residual, step, fix, system, products, outcome = work
+    aim_at_set(qp, at, residual, system, sizes, team)
+    solve_kkt(qp, system, fix, sizes, team)
+    add_where(rough, at, fix, sizes, team)
+    for i in range(team.lane, sizes.rows, team.width):
+        fix.v[i] = best.v[i]  # which those that are left to others take up again
+    barrier(team)
+    project(qp, at, best, sizes, team)
+    for i in range(team.lane, sizes.rows, team.width):
+        best.v[i] = fix.v[i]
+    barrier(team)
+    residuals(qp, at, residual, system.soft[0], sizes, team)
+    above = excess(work, parameters.tol, parameters.reach, sizes, team)
+    return where(rough & (above.aim > 1), like(RUNNING, status), status)
 
 
 @kernel

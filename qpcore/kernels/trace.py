@@ -20,18 +20,40 @@ def note_iterate(work, iteration, running, sizes, team):
 
     Measured once more than the loop does, so that the loop need not know.
     """
-    qp, scale, at, best, residual, step, fix, system, products, outcome = work
+    outcome = work.outcome
     if outcome.trace.shape[0] == 0:
         return
+    row = notes_of(work, sizes, team)
+    if team.lane == 0:
+        for column in range(NOTES):
+            none = like(np.nan, row[column])
+            outcome.trace[iteration, column] = where(running, row[column], none)
+
+
+@kernel
+def note_again(work, last, changed, sizes, team):
+    """The same of an iterate that was noted already, each problem's last, where it has changed."""
+    trace = work.outcome.trace
+    if trace.shape[0] == 0:
+        return
+    row = notes_of(work, sizes, team)
+    if team.lane == 0:
+        for iteration in range(trace.shape[0]):
+            here = changed & (last == like(iteration, last))
+            for column in range(NOTES):
+                trace[iteration, column] = where(here, row[column], trace[iteration, column])
+
+
+@kernel(inline=True)
+def notes_of(work, sizes, team):
+    """What is noted of the iterate; of the step nothing yet."""
+    qp, scale, at, best, residual, step, fix, system, products, outcome = work
     dual = measure_dual(qp, scale, at, residual, sizes, team)
     primal = measure_primal(qp, scale, at, residual, system.soft[0], sizes, team)
     gap = measure_gap(qp, scale, at, residual, system.soft[0], sizes, team)
     mu = mean_product(qp, at, sizes, team) / scale.cost[0]
     none = like(np.nan, mu)
-    row = Note(primal.residual, dual.residual, gap.residual, mu, none, none)
-    if team.lane == 0:
-        for column in range(NOTES):
-            outcome.trace[iteration, column] = where(running, row[column], none)
+    return Note(primal.residual, dual.residual, gap.residual, mu, none, none)
 
 
 @kernel
