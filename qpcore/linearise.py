@@ -32,13 +32,12 @@ from qpcore.solution import Solution
 from qpcore.solving import LEAST_ALONE, shares_matrices, threads_for
 from qpcore.stages import stages_of, way_in
 from qpcore.status import Status, all_solved
+from qpcore.threads import NOBODY
 from qpcore.untrusted import apply_policy
 from qpcore.verdict import trust_of
 
 # Beside these numbers NumPy compares arrays four times as fast as beside an enumeration.
 SOLVED, MAX_ITERATIONS = int(Status.SOLVED), int(Status.MAX_ITERATIONS)
-
-NOBODY = np.empty(0, np.intp)
 
 
 def linearise(
